@@ -1,0 +1,216 @@
+//! The composition root: builds the server's parts, starts them and stops them in order. Nothing else wires.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::serve::ListenerExt;
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    broadcaster::{Broadcaster, Parts},
+    config::{Config, PluginConfig},
+    http::{self, Api, ApiParts, Readiness, Tokens},
+    hub::{Close, Hub},
+    plugin::{Limits, PluginError, PluginFolder, Plugins, SocketChains},
+    store::{OpenError, Store, StoreError, StoreTask},
+    webhook::{
+        Deliverer, NodeId, Scheduler, Sender, SenderError, Webhooks, Workers, WorkersConfig, address::AddressPolicy,
+    },
+    ws::Sockets,
+};
+
+/// Notices that may wait to be published.
+const NOTICES: usize = 1024;
+/// Sockets are asked to come back spread over this time, so that they do not all come at once.
+const RECONNECT_SPREAD_MS: u64 = 5_000;
+/// Of SHUTDOWN_GRACE, kept for writing what is left after sockets and deliveries had their time.
+const CLOSING_RESERVE: Duration = Duration::from_millis(750);
+
+/// Why the server did not start. Each says what to do, or what stands in the way.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Sender(#[from] SenderError),
+}
+
+/// A server that runs.
+pub struct App {
+    pub address: SocketAddr,
+    pub broadcaster: Broadcaster,
+    api: Api,
+    sockets: Sockets,
+    workers: Workers,
+    store_task: StoreTask,
+    server: JoinHandle<std::io::Result<()>>,
+    /// No new connections; requests under way end.
+    stop_listening: CancellationToken,
+    /// The folder's watcher and the notices end.
+    stop_background: CancellationToken,
+    background: Vec<JoinHandle<()>>,
+    grace: Duration,
+}
+
+impl App {
+    /// Starts a server; it takes requests when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        // Taken first and served last: a port in use is told before anything is touched.
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address = listener.local_addr().unwrap_or(config.listen);
+        let node: NodeId = format!("node_{}", hex::encode(rand::random::<[u8; 6]>())).into();
+
+        let (store, store_task) = Store::open(&config.database).await?;
+        info!("Database connected successfully");
+        let released = store.release_all_leases().await?;
+        if released > 0 {
+            info!("{released} deliveries that the last run held go on");
+        }
+        let plugins = Arc::new(Plugins::new(limits(&config.plugins), store.clone())?);
+        plugins.restore().await?;
+        let mut folder = PluginFolder::new(plugins.clone(), config.plugins.dir.clone());
+        folder.scan().await;
+        let socket_chains = Arc::new(SocketChains::load(plugins.clone(), store.clone()).await?);
+        let webhooks = Arc::new(Webhooks::load(store.clone(), plugins.clone()).await?);
+        info!("Repositories initialized");
+        for name in &config.not_read {
+            warn!("{name} is set, but this version does not read it");
+        }
+        warn!("Redis is not used: this version runs as a single server");
+        let hub = Arc::new(Hub::new());
+        info!("WebSocket Hub started (single-server mode)");
+
+        let (notices, notices_received) = mpsc::channel(NOTICES);
+        let addresses = Arc::new(AddressPolicy::new(config.webhooks.allow_nets.clone()));
+        let scheduler = Arc::new(Scheduler::new(config.webhooks.max_in_flight_per_endpoint));
+        let deliverer = Arc::new(Deliverer {
+            store: store.clone(),
+            webhooks: webhooks.clone(),
+            plugins: plugins.clone(),
+            scheduler: scheduler.clone(),
+            sender: Sender::new(addresses.clone())?,
+            schedule: config.webhooks.retry_schedule.clone(),
+            notices: notices.clone(),
+            node: node.clone(),
+        });
+        let count = config.webhooks.workers;
+        let workers =
+            Workers::start(&deliverer, WorkersConfig { workers: count, max_in_flight: config.webhooks.max_in_flight });
+        info!("Webhook manager started with {count} workers");
+        let broadcaster = Broadcaster::new(Parts {
+            store: store.clone(),
+            hub: hub.clone(),
+            plugins: plugins.clone(),
+            socket_chains: socket_chains.clone(),
+            webhooks: webhooks.clone(),
+            scheduler,
+            notices,
+            node,
+        });
+        info!("Event broadcaster initialized (WebSocket + Webhooks)");
+
+        let stop_background = CancellationToken::new();
+        let background = vec![
+            tokio::spawn(folder.watch(stop_background.clone())),
+            tokio::spawn(broadcaster.clone().run_notices(notices_received, stop_background.clone())),
+        ];
+        info!("Services initialized");
+        let api: Api = Arc::new(ApiParts {
+            tokens: Tokens::new(config.tokens.clone()),
+            broadcaster: broadcaster.clone(),
+            store,
+            hub,
+            webhooks,
+            deliverer,
+            addresses,
+            plugins,
+            socket_chains,
+            readiness: Readiness::default(),
+        });
+        let sockets = Sockets::new(api.clone(), config.sockets.clone());
+        let router = http::router(api.clone()).merge(sockets.router());
+        info!("Handlers initialized");
+
+        let stop_listening = CancellationToken::new();
+        let listener = listener.tap_io(|stream| {
+            // Frames and answers are small and whole: waiting to fill a packet only delays them.
+            let _ = stream.set_nodelay(true);
+        });
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let serve = axum::serve(listener, service).with_graceful_shutdown(stop_listening.clone().cancelled_owned());
+        let server = tokio::spawn(async move { serve.await });
+        api.readiness.ready();
+        info!("Starting server on {address}");
+        Ok(Self {
+            address,
+            broadcaster,
+            api,
+            sockets,
+            workers,
+            store_task,
+            server,
+            stop_listening,
+            stop_background,
+            background,
+            grace: config.shutdown_grace,
+        })
+    }
+
+    /// Stops in order, within SHUTDOWN_GRACE: what is not sent by then is sent by the next start.
+    pub async fn stop(self) {
+        info!("stopping");
+        let grace = self.grace.saturating_sub(CLOSING_RESERVE).max(self.grace / 2);
+        self.api.readiness.drain();
+        self.stop_listening.cancel();
+        self.api.hub.close_all(|| Close {
+            code: 1012,
+            reason: "drain",
+            after_ms: Some(rand::random_range(0..RECONNECT_SPREAD_MS)),
+        });
+        let sockets_end = async {
+            if tokio::time::timeout(grace, self.sockets.ended()).await.is_err() {
+                warn!("some sockets did not take their goodbye in time");
+            }
+        };
+        let server = self.server;
+        let server_ends = async {
+            // Idle connections are closed at once; a request that takes longer is cut.
+            let abort = server.abort_handle();
+            if tokio::time::timeout(grace, server).await.is_err() {
+                abort.abort();
+            }
+        };
+        tokio::join!(sockets_end, server_ends, self.workers.stop(grace));
+        self.stop_background.cancel();
+        for task in self.background {
+            let _ = tokio::time::timeout(CLOSING_RESERVE / 2, task).await;
+        }
+        self.store_task.close(&self.api.store).await;
+        info!("stopped");
+    }
+}
+
+fn limits(config: &PluginConfig) -> Limits {
+    Limits {
+        max_size_bytes: config.max_size_bytes,
+        max_memory_bytes: config.max_memory_bytes,
+        deadline: config.deadline,
+        max_output_bytes: config.max_output_bytes,
+    }
+}

@@ -1,0 +1,31 @@
+//! Who is owed an event, with the plugin versions fixed now and a place in memory where there is room.
+
+use super::Broadcaster;
+use crate::{
+    event::{DeliveryId, Event},
+    store::NewDelivery,
+    webhook::Reservation,
+};
+
+pub(super) struct Owed {
+    pub delivery: NewDelivery,
+    /// None: it is committed without a lease and claimed from the table later.
+    pub place: Option<Reservation>,
+}
+
+impl Broadcaster {
+    pub(super) fn owed(&self, event: &Event) -> Vec<Owed> {
+        let parts = &self.parts;
+        let owe = |webhook: std::sync::Arc<crate::webhook::Webhook>| {
+            let place = parts.scheduler.reserve(webhook.id, event);
+            let delivery = NewDelivery {
+                id: DeliveryId::generate(),
+                webhook: webhook.id,
+                pins: webhook.chain.pins(&event.event_type),
+                lease_owner: place.is_some().then(|| parts.node.clone()),
+            };
+            Owed { delivery, place }
+        };
+        parts.webhooks.owed(event).into_iter().map(owe).collect()
+    }
+}

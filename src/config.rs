@@ -1,0 +1,486 @@
+//! Settings: the only reader of flags and environment. Every setting is a flag and an environment variable of the same
+//! name; the flag wins. All mistakes are found before any is reported.
+
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use clap::Args;
+use ipnet::IpNet;
+
+use crate::webhook::RetrySchedule;
+
+/// At least as long as the hash that HS256 is built on (RFC 7518 §3.2).
+const MIN_SECRET_BYTES: usize = 32;
+
+/// Named by the contract, and without a reader in this version: said aloud instead of ignored.
+const NOT_READ_YET: &[&str] = &[
+    "METRICS_ADDR",
+    "DB_HOST",
+    "REDIS_URL",
+    "REDIS_HOST",
+    "JWT_JWKS_URL",
+    "JWT_JWKS_FILE",
+    "OFFLINE_MAX",
+    "OFFLINE_TTL",
+    "WEBHOOK_PROXY",
+    "EVENT_RETENTION",
+    "DELIVERY_RETENTION",
+    "ENCRYPTION_KEY",
+    "PLUGIN_COMPILE_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
+
+/// The flags of `jackfield serve`, as text: [`Config::parse`] reads them.
+#[derive(Debug, Default, Clone, Args)]
+pub struct Settings {
+    /// Address to listen on [default: 0.0.0.0]
+    #[arg(long, env = "SERVER_HOST")]
+    pub server_host: Option<String>,
+    /// Port to listen on [default: 8000]
+    #[arg(long, env = "SERVER_PORT")]
+    pub server_port: Option<String>,
+    /// Where events and deliveries are kept [default: sqlite://data/jackfield.db]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    #[command(flatten)]
+    pub tokens: TokenSettings,
+    /// Bytes of read buffer per connection [default: 1024]
+    #[arg(long, env = "WS_READ_BUFFER_SIZE")]
+    pub ws_read_buffer_size: Option<String>,
+    /// Bytes of write buffer per connection [default: 1024]
+    #[arg(long, env = "WS_WRITE_BUFFER_SIZE")]
+    pub ws_write_buffer_size: Option<String>,
+    /// Time between pings [default: 30s]
+    #[arg(long, env = "WS_PING_INTERVAL")]
+    pub ws_ping_interval: Option<String>,
+    /// Silence after which a connection is closed [default: 60s]
+    #[arg(long, env = "WS_PONG_TIMEOUT")]
+    pub ws_pong_timeout: Option<String>,
+    /// Bytes that may wait for one connection [default: 1MiB]
+    #[arg(long, env = "WS_MAX_QUEUE_BYTES")]
+    pub ws_max_queue_bytes: Option<String>,
+    /// Largest message of a client [default: 64KiB]
+    #[arg(long, env = "WS_MAX_MESSAGE_SIZE")]
+    pub ws_max_message_size: Option<String>,
+    /// Connections of one tenant [default: 10000]
+    #[arg(long, env = "WS_MAX_CONNECTIONS_PER_TENANT")]
+    pub ws_max_connections_per_tenant: Option<String>,
+    /// Origins of pages that may connect, comma-separated [default: *]
+    #[arg(long, env = "WS_ALLOWED_ORIGINS")]
+    pub ws_allowed_origins: Option<String>,
+    /// Delivery loops, each driving many requests at once [default: 10]
+    #[arg(long, env = "WEBHOOK_WORKERS")]
+    pub webhook_workers: Option<String>,
+    /// Requests under way at once [default: 512]
+    #[arg(long, env = "WEBHOOK_MAX_IN_FLIGHT")]
+    pub webhook_max_in_flight: Option<String>,
+    /// Requests under way at once to one webhook [default: 16]
+    #[arg(long, env = "WEBHOOK_MAX_IN_FLIGHT_PER_ENDPOINT")]
+    pub webhook_max_in_flight_per_endpoint: Option<String>,
+    /// Waits before the retries [default: 5s,30s,2m,10m,30m,1h,3h,6h,12h,24h]
+    #[arg(long, env = "WEBHOOK_RETRY_SCHEDULE")]
+    pub webhook_retry_schedule: Option<String>,
+    /// Networks that may be dialled although private: `10.1.0.0/16,127.0.0.0/8`
+    #[arg(long, env = "WEBHOOK_ALLOW_NETS")]
+    pub webhook_allow_nets: Option<String>,
+    /// Folder of components that every tenant may use, watched [default: plugins/dist]
+    #[arg(long, env = "PLUGIN_DIR")]
+    pub plugin_dir: Option<String>,
+    /// Largest component [default: 32MiB]
+    #[arg(long, env = "PLUGIN_MAX_SIZE")]
+    pub plugin_max_size: Option<String>,
+    /// Memory of one instance, summed over its memories [default: 64MiB]
+    #[arg(long, env = "PLUGIN_MAX_MEMORY")]
+    pub plugin_max_memory: Option<String>,
+    /// CPU time of one call [default: 50ms]
+    #[arg(long, env = "PLUGIN_DEADLINE")]
+    pub plugin_deadline: Option<String>,
+    /// Largest answer of one call [default: 1MiB]
+    #[arg(long, env = "PLUGIN_MAX_OUTPUT")]
+    pub plugin_max_output: Option<String>,
+    /// Time from a stop signal to the exit [default: 5s]
+    #[arg(long, env = "SHUTDOWN_GRACE")]
+    pub shutdown_grace: Option<String>,
+    /// `text` or `json`, on stderr [default: text]
+    #[arg(long, env = "LOG_FORMAT")]
+    pub log_format: Option<String>,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter by module [default: info]
+    #[arg(long, env = "LOG_LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// The settings that tokens are made and verified by.
+#[derive(Debug, Default, Clone, Args)]
+pub struct TokenSettings {
+    /// HS256 key of the tokens, at least 32 bytes
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+    /// Required `iss` of the tokens
+    #[arg(long, env = "JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// Required `aud` of the tokens
+    #[arg(long, env = "JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// Claim that names the user [default: sub]
+    #[arg(long, env = "JWT_CLAIM_USER")]
+    pub jwt_claim_user: Option<String>,
+    /// Claim that names the tenant [default: tenant_id]
+    #[arg(long, env = "JWT_CLAIM_TENANT")]
+    pub jwt_claim_tenant: Option<String>,
+    /// Claim that names the role [default: role]
+    #[arg(long, env = "JWT_CLAIM_ROLE")]
+    pub jwt_claim_role: Option<String>,
+    /// Roles of another backend: `manager=admin,bot=service`
+    #[arg(long, env = "JWT_ROLE_MAP")]
+    pub jwt_role_map: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub database: PathBuf,
+    pub tokens: TokenConfig,
+    pub sockets: SocketConfig,
+    pub webhooks: WebhookConfig,
+    pub plugins: PluginConfig,
+    pub shutdown_grace: Duration,
+    /// Settings that are set and that this version does not read.
+    pub not_read: Vec<&'static str>,
+}
+
+#[derive(Clone)]
+pub struct TokenConfig {
+    pub secret: Vec<u8>,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub claim_user: String,
+    pub claim_tenant: String,
+    pub claim_role: String,
+    /// Foreign role name → ours.
+    pub role_map: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for TokenConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenConfig").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct SocketConfig {
+    pub read_buffer_bytes: usize,
+    pub write_buffer_bytes: usize,
+    pub ping_interval: Duration,
+    pub pong_timeout: Duration,
+    pub max_queue_bytes: usize,
+    pub max_message_bytes: usize,
+    pub max_connections_per_tenant: usize,
+    /// Empty: any.
+    pub allowed_origins: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct WebhookConfig {
+    pub workers: usize,
+    pub max_in_flight: usize,
+    pub max_in_flight_per_endpoint: usize,
+    pub retry_schedule: RetrySchedule,
+    pub allow_nets: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone)]
+pub struct PluginConfig {
+    pub dir: PathBuf,
+    pub max_size_bytes: usize,
+    pub max_memory_bytes: usize,
+    pub deadline: Duration,
+    pub max_output_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// How to log: read apart from the rest, since mistakes in the rest are to be logged.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+impl TokenConfig {
+    /// # Errors
+    /// Every mistake, each a line that names the setting and says what to do.
+    pub fn parse(settings: &TokenSettings) -> Result<Self, Vec<String>> {
+        let mut reader = Reader::default();
+        let tokens = read_tokens(&mut reader, settings, None);
+        reader.finish(tokens)
+    }
+}
+
+impl LogConfig {
+    /// # Errors
+    /// What to set instead.
+    pub fn parse(settings: &Settings) -> Result<Self, Vec<String>> {
+        let mut reader = Reader::default();
+        let format = reader.read("LOG_FORMAT", &settings.log_format, "text", |text| match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("must be `text` or `json`".to_owned()),
+        });
+        let level = settings.log_level.clone().unwrap_or_else(|| "info".to_owned());
+        reader.finish(format.map(|format| Self { format, level }))
+    }
+}
+
+impl Config {
+    /// Reads all settings; `secret` stands in for a JWT_SECRET that is not set (`serve --dev`).
+    ///
+    /// # Errors
+    /// Every mistake, each a line that names the setting and says what to do.
+    pub fn parse(settings: &Settings, secret: Option<&str>) -> Result<Self, Vec<String>> {
+        let mut r = Reader::default();
+        let host = r.read("SERVER_HOST", &settings.server_host, "0.0.0.0", |text| {
+            text.parse::<IpAddr>().map_err(|_| format!("{text:?} is no IP address"))
+        });
+        let port = r.read("SERVER_PORT", &settings.server_port, "8000", number(1..=65535));
+        let database = r.read("DATABASE_URL", &settings.database_url, "sqlite://data/jackfield.db", sqlite_path);
+        let tokens = read_tokens(&mut r, &settings.tokens, secret);
+        let sockets = read_sockets(&mut r, settings);
+        let webhooks = read_webhooks(&mut r, settings);
+        let plugins = read_plugins(&mut r, settings);
+        let shutdown_grace = r.read("SHUTDOWN_GRACE", &settings.shutdown_grace, "5s", duration);
+        let not_read =
+            NOT_READ_YET.iter().copied().filter(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())).collect();
+        let config = (|| {
+            Some(Self {
+                listen: SocketAddr::new(host?, u16::try_from(port?).ok()?),
+                database: database?,
+                tokens: tokens?,
+                sockets: sockets?,
+                webhooks: webhooks?,
+                plugins: plugins?,
+                shutdown_grace: shutdown_grace?,
+                not_read,
+            })
+        })();
+        r.finish(config)
+    }
+}
+
+fn read_tokens(r: &mut Reader, settings: &TokenSettings, made: Option<&str>) -> Option<TokenConfig> {
+    let secret = settings.jwt_secret.as_deref().filter(|secret| !secret.is_empty()).or(made).unwrap_or_default();
+    if secret.is_empty() {
+        r.mistake("JWT_SECRET", "is not set: set it to at least 32 random bytes, or use `serve --dev` to try things out");
+    } else if secret.len() < MIN_SECRET_BYTES {
+        r.mistake(
+            "JWT_SECRET",
+            &format!("is {} bytes long: HS256 needs at least {MIN_SECRET_BYTES}", secret.len()),
+        );
+    }
+    let role_map = r.read("JWT_ROLE_MAP", &settings.jwt_role_map, "", |text| {
+        text.split(',')
+            .filter(|pair| !pair.trim().is_empty())
+            .map(|pair| match pair.split_once('=') {
+                Some((theirs, ours)) if ["agent", "service", "admin", "operator"].contains(&ours.trim()) => {
+                    Ok((theirs.trim().to_owned(), ours.trim().to_owned()))
+                }
+                _ => Err(format!("{pair:?} is no `theirs=ours` with ours one of agent, service, admin, operator")),
+            })
+            .collect()
+    });
+    let claim = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
+    Some(TokenConfig {
+        secret: secret.as_bytes().to_vec(),
+        issuer: settings.jwt_issuer.clone(),
+        audience: settings.jwt_audience.clone(),
+        claim_user: claim(&settings.jwt_claim_user, "sub"),
+        claim_tenant: claim(&settings.jwt_claim_tenant, "tenant_id"),
+        claim_role: claim(&settings.jwt_claim_role, "role"),
+        role_map: role_map?,
+    })
+}
+
+fn read_sockets(r: &mut Reader, settings: &Settings) -> Option<SocketConfig> {
+    let read_buffer = r.read("WS_READ_BUFFER_SIZE", &settings.ws_read_buffer_size, "1024", size);
+    let write_buffer = r.read("WS_WRITE_BUFFER_SIZE", &settings.ws_write_buffer_size, "1024", size);
+    let ping_interval = r.read("WS_PING_INTERVAL", &settings.ws_ping_interval, "30s", duration);
+    let pong_timeout = r.read("WS_PONG_TIMEOUT", &settings.ws_pong_timeout, "60s", duration);
+    let max_queue = r.read("WS_MAX_QUEUE_BYTES", &settings.ws_max_queue_bytes, "1MiB", size);
+    let max_message = r.read("WS_MAX_MESSAGE_SIZE", &settings.ws_max_message_size, "64KiB", size);
+    let max_connections = r.read(
+        "WS_MAX_CONNECTIONS_PER_TENANT",
+        &settings.ws_max_connections_per_tenant,
+        "10000",
+        number(1..=10_000_000),
+    );
+    let allowed_origins = r.read("WS_ALLOWED_ORIGINS", &settings.ws_allowed_origins, "*", |text| {
+        let origins: Vec<String> = text.split(',').map(|origin| origin.trim().to_owned()).collect();
+        Ok::<_, String>(if origins.iter().any(|origin| origin == "*") { Vec::new() } else { origins })
+    });
+    if let (Some(ping), Some(pong)) = (ping_interval, pong_timeout)
+        && pong <= ping
+    {
+        r.mistake("WS_PONG_TIMEOUT", "must be longer than WS_PING_INTERVAL, or every quiet connection is closed");
+    }
+    Some(SocketConfig {
+        read_buffer_bytes: read_buffer?,
+        write_buffer_bytes: write_buffer?,
+        ping_interval: ping_interval?,
+        pong_timeout: pong_timeout?,
+        max_queue_bytes: max_queue?,
+        max_message_bytes: max_message?,
+        max_connections_per_tenant: max_connections?,
+        allowed_origins: allowed_origins?,
+    })
+}
+
+fn read_webhooks(r: &mut Reader, settings: &Settings) -> Option<WebhookConfig> {
+    let workers = r.read("WEBHOOK_WORKERS", &settings.webhook_workers, "10", number(1..=1000));
+    let max_in_flight = r.read("WEBHOOK_MAX_IN_FLIGHT", &settings.webhook_max_in_flight, "512", number(1..=100_000));
+    let per_endpoint = r.read(
+        "WEBHOOK_MAX_IN_FLIGHT_PER_ENDPOINT",
+        &settings.webhook_max_in_flight_per_endpoint,
+        "16",
+        number(1..=10_000),
+    );
+    let retry_schedule = r.read("WEBHOOK_RETRY_SCHEDULE", &settings.webhook_retry_schedule, "", |text| {
+        if text.is_empty() {
+            return Ok(RetrySchedule::default());
+        }
+        RetrySchedule::parse(text).map_err(|error| error.to_string())
+    });
+    let allow_nets = r.read("WEBHOOK_ALLOW_NETS", &settings.webhook_allow_nets, "", |text| {
+        text.split(',')
+            .map(str::trim)
+            .filter(|net| !net.is_empty())
+            .map(|net| IpNet::from_str(net).map_err(|_| format!("{net:?} is no network such as 10.1.0.0/16")))
+            .collect()
+    });
+    Some(WebhookConfig {
+        workers: workers?,
+        max_in_flight: max_in_flight?,
+        max_in_flight_per_endpoint: per_endpoint?,
+        retry_schedule: retry_schedule?,
+        allow_nets: allow_nets?,
+    })
+}
+
+fn read_plugins(r: &mut Reader, settings: &Settings) -> Option<PluginConfig> {
+    let dir = settings.plugin_dir.clone().unwrap_or_else(|| "plugins/dist".to_owned());
+    let max_size = r.read("PLUGIN_MAX_SIZE", &settings.plugin_max_size, "32MiB", size);
+    let max_memory = r.read("PLUGIN_MAX_MEMORY", &settings.plugin_max_memory, "64MiB", size);
+    let deadline = r.read("PLUGIN_DEADLINE", &settings.plugin_deadline, "50ms", duration);
+    let max_output = r.read("PLUGIN_MAX_OUTPUT", &settings.plugin_max_output, "1MiB", size);
+    Some(PluginConfig {
+        dir: PathBuf::from(dir),
+        max_size_bytes: max_size?,
+        max_memory_bytes: max_memory?,
+        deadline: deadline?,
+        max_output_bytes: max_output?,
+    })
+}
+
+/// Collects mistakes while it reads.
+#[derive(Default)]
+struct Reader {
+    mistakes: Vec<String>,
+}
+
+impl Reader {
+    fn read<T, E: Display>(
+        &mut self,
+        name: &str,
+        value: &Option<String>,
+        default: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = value.as_deref().filter(|text| !text.is_empty()).unwrap_or(default);
+        parse(text).map_err(|error| self.mistake(name, &error.to_string())).ok()
+    }
+
+    fn mistake(&mut self, name: &str, message: &str) {
+        self.mistakes.push(format!("{name} {message}"));
+    }
+
+    fn finish<T>(self, value: Option<T>) -> Result<T, Vec<String>> {
+        match value {
+            Some(value) if self.mistakes.is_empty() => Ok(value),
+            _ => Err(self.mistakes),
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(format!("{text:?} is no duration such as 250ms, 30s or 5m")),
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let refused = || format!("{text:?} is no size such as 512, 64KiB or 16MiB");
+    let bytes = text.parse::<bytesize::ByteSize>().map_err(|_| refused())?.as_u64();
+    usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(refused)
+}
+
+fn number(bounds: std::ops::RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| {
+        let refused = || format!("{text:?} is no number from {} to {}", bounds.start(), bounds.end());
+        text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(refused)
+    }
+}
+
+fn sqlite_path(url: &str) -> Result<PathBuf, String> {
+    if let Some(rest) = url.strip_prefix("sqlite:") {
+        let path = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
+        if path.is_empty() || path == ":memory:" {
+            return Err("names no file: use sqlite://folder/name.db, or sqlite:///absolute/name.db".to_owned());
+        }
+        return Ok(PathBuf::from(path));
+    }
+    let scheme = url.split(':').next().unwrap_or_default();
+    Err(format!("has the scheme {scheme:?}: this version keeps its data in SQLite, use sqlite://folder/name.db"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let settings = Settings {
+            server_port: Some("70000".into()),
+            tokens: TokenSettings { jwt_secret: Some("short".into()), ..TokenSettings::default() },
+            ws_ping_interval: Some("soon".into()),
+            webhook_allow_nets: Some("10.0.0.0/33".into()),
+            database_url: Some("oracle://x".into()),
+            ..Settings::default()
+        };
+        let mistakes = Config::parse(&settings, None).unwrap_err();
+        for name in ["SERVER_PORT", "JWT_SECRET", "WS_PING_INTERVAL", "WEBHOOK_ALLOW_NETS", "DATABASE_URL"] {
+            assert_eq!(mistakes.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_hold_and_units_are_read() {
+        let settings = Settings {
+            ws_max_queue_bytes: Some("64KiB".into()),
+            plugin_deadline: Some("250ms".into()),
+            ..Settings::default()
+        };
+        let config = Config::parse(&settings, Some(&"k".repeat(32))).unwrap();
+        assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
+        assert_eq!(config.sockets.max_queue_bytes, 65_536);
+        assert_eq!(config.plugins.deadline, Duration::from_millis(250));
+        assert_eq!(config.webhooks.max_in_flight_per_endpoint, 16);
+    }
+}

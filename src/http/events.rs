@@ -1,0 +1,170 @@
+//! Publishing and reading events, and the catalogue of their types.
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    Api, Identity, Problem,
+    auth::ServiceUser,
+    body::{ListQuery, Text, page},
+};
+use crate::{
+    broadcaster::{PublishError, Published},
+    event::{Draft, DraftError, EventType, Invalid, catalogue, rfc3339_ms},
+    store::{EndedRow, EventQuery, EventRow},
+};
+
+/// Events in one array.
+const MAX_ITEMS: usize = 1000;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub async fn publish(
+    ServiceUser(who): ServiceUser,
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Text,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(&headers)?;
+    let text = body.as_str()?;
+    match body.media_type.as_str() {
+        "application/json" if text.trim_start().starts_with('[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(text)
+                .map_err(|error| Problem::malformed(format!("not a JSON array: {error}")))?;
+            if items.len() > MAX_ITEMS {
+                let message = format!("{} events are too many: an array holds at most {MAX_ITEMS}", items.len());
+                return Err(Invalid::field("events", message).into());
+            }
+            let items = items.into_iter().map(RawValue::get).collect();
+            publish_each(&api, &who, items, key).await
+        }
+        "application/json" => {
+            let draft = Draft::parse(text, &who.tenant)?;
+            let results = api.broadcaster.publish_all(&who.tenant, vec![(draft, key)]).await;
+            let published = results.into_iter().next().unwrap_or(Err(crate::store::StoreError::Closed.into()))?;
+            Ok((StatusCode::ACCEPTED, Json(shown(&published))).into_response())
+        }
+        "application/x-ndjson" => {
+            let items = text.lines().filter(|line| !line.trim().is_empty()).collect();
+            publish_each(&api, &who, items, key).await
+        }
+        _ => Err(Problem::unsupported_media_type(
+            "send `content-type: application/json` (an event or an array) or `application/x-ndjson` (one event a line)",
+        )),
+    }
+}
+
+/// Answers per item; a bad one fails alone. Each piece is committed before the next one is looked at.
+async fn publish_each(api: &Api, who: &Identity, items: Vec<&str>, key: Option<String>) -> Result<Response, Problem> {
+    let mut answers = Vec::with_capacity(items.len());
+    for (piece_n, piece) in items.chunks(MAX_ITEMS).enumerate() {
+        let mut drafts = Vec::with_capacity(piece.len());
+        let mut parsed: Vec<Result<(), DraftError>> = Vec::with_capacity(piece.len());
+        for (n, item) in piece.iter().enumerate() {
+            // Each item has a key of its own; no key that a client sends has a line break.
+            let key = key.as_ref().map(|key| format!("{key}\n{}", piece_n * MAX_ITEMS + n));
+            parsed.push(Draft::parse(item, &who.tenant).map(|draft| drafts.push((draft, key))));
+        }
+        let mut published = api.broadcaster.publish_all(&who.tenant, drafts).await.into_iter();
+        for parsed in parsed {
+            let result = match parsed {
+                Ok(()) => published.next().unwrap_or(Err(crate::store::StoreError::Closed.into())),
+                Err(error) => {
+                    answers.push(refused(error.into()));
+                    continue;
+                }
+            };
+            answers.push(match result {
+                Ok(published) => shown(&published),
+                // Ours, and the same for all of them: the client is to send the request again.
+                Err(PublishError::Store(error)) => return Err(error.into()),
+                Err(error) => refused(error.into()),
+            });
+        }
+    }
+    Ok((StatusCode::ACCEPTED, Json(Value::from(answers))).into_response())
+}
+
+fn shown(published: &Published) -> Value {
+    json!({"id": published.id.as_str(), "duplicate": published.duplicate})
+}
+
+fn refused(problem: Problem) -> Value {
+    json!({ "error": problem })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) && !key.contains('\t') => Ok(Some(key.to_owned())),
+        _ => Err(Problem::bad_request("bad_idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters")),
+    }
+}
+
+pub async fn list(
+    ServiceUser(who): ServiceUser,
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Problem> {
+    let query = ListQuery::parse(query.as_deref(), &["type", "after", "before"])?;
+    let event_type = query.get("type").map(EventType::parse).transpose();
+    let event_type = event_type.map_err(|message| Invalid::field("type", message))?;
+    let limit = query.limit()?;
+    let wanted = EventQuery {
+        event_type: event_type.map(|event_type| event_type.to_string()),
+        after_ms: query.time_ms("after")?,
+        before_ms: query.time_ms("before")?,
+        cursor: query.cursor()?,
+        limit,
+    };
+    let rows = api.store.events(&who.tenant, wanted).await?;
+    Ok(page(rows.iter().map(|row| (row.seq, envelope(row))).collect(), limit))
+}
+
+pub async fn show(
+    ServiceUser(who): ServiceUser,
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let row = api.store.event(&who.tenant, &id).await?;
+    let row = row.ok_or_else(|| Problem::not_found("there is no such event"))?;
+    let deliveries = api.store.deliveries_of(&who.tenant, &id).await?;
+    let mut event = envelope(&row);
+    event["trace"] = json!({ "deliveries": deliveries.iter().map(delivery_json).collect::<Vec<_>>() });
+    Ok(Json(event))
+}
+
+/// A reader of JSON values is enough here: the exact bytes are for receivers.
+fn envelope(row: &EventRow) -> Value {
+    serde_json::from_str(&row.event.envelope()).unwrap_or_default()
+}
+
+pub fn delivery_json(row: &EndedRow) -> Value {
+    json!({
+        "id": row.id.as_str(),
+        "webhook_id": row.webhook,
+        "event_id": row.event_id.as_str(),
+        "event_type": row.event_type.as_str(),
+        "state": row.state,
+        "attempts": row.attempts,
+        "reason": row.reason,
+        "created_at": rfc3339_ms(row.created_ms),
+        "ended_at": row.ended_ms.map(rfc3339_ms),
+    })
+}
+
+pub async fn types(_: Identity) -> Json<Value> {
+    let entries = catalogue::catalogue().iter().map(|entry| {
+        json!({
+            "name": entry.name,
+            "group": entry.group,
+            "meaning": entry.meaning,
+            "schema": serde_json::from_str::<Value>(entry.schema).unwrap_or_default(),
+        })
+    });
+    Json(json!({"data": entries.collect::<Vec<_>>(), "next_cursor": null}))
+}

@@ -1,0 +1,52 @@
+//! Whether the process lives, and whether it is ready for work.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::Api;
+
+/// What the composition root says of the server as a whole.
+#[derive(Default)]
+pub struct Readiness(AtomicU8);
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl Readiness {
+    pub fn ready(&self) {
+        self.0.store(READY, Ordering::Relaxed);
+    }
+
+    pub fn drain(&self) {
+        self.0.store(DRAINING, Ordering::Relaxed);
+    }
+}
+
+pub async fn healthz() -> Json<serde_json::Value> {
+    Json(json!({"status": "ok"}))
+}
+
+pub async fn readyz(State(api): State<Api>) -> Response {
+    let server = match api.readiness.0.load(Ordering::Relaxed) {
+        STARTING => "starting",
+        READY => "ok",
+        _ => "draining",
+    };
+    let database = if api.store.ping().await.is_ok() { "ok" } else { "unavailable" };
+    let ready = server == "ok" && database == "ok";
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "status": if ready { "ready" } else { "not_ready" },
+        "parts": {"server": server, "database": database, "redis": "off"},
+        "mode": "single-server",
+    });
+    (status, Json(body)).into_response()
+}

@@ -1,0 +1,87 @@
+//! The HTTP API: one router, one file per resource, one kind of error.
+
+mod auth;
+mod body;
+mod events;
+mod health;
+mod plugins;
+mod presence;
+mod problem;
+mod sessions;
+mod webhooks;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+
+pub use auth::{Identity, Role, Tokens, bearer, issue};
+pub use body::MAX_REQUEST_BYTES;
+pub use health::Readiness;
+pub use problem::Problem;
+
+use crate::{
+    broadcaster::Broadcaster,
+    hub::Hub,
+    plugin::{Plugins, SocketChains},
+    store::Store,
+    webhook::{Deliverer, Webhooks, address::AddressPolicy},
+};
+
+/// What handlers reach. Cheap to clone.
+pub type Api = Arc<ApiParts>;
+
+pub struct ApiParts {
+    pub tokens: Tokens,
+    pub broadcaster: Broadcaster,
+    pub store: Store,
+    pub hub: Arc<Hub>,
+    pub webhooks: Arc<Webhooks>,
+    pub deliverer: Arc<Deliverer>,
+    pub addresses: Arc<AddressPolicy>,
+    pub plugins: Arc<Plugins>,
+    pub socket_chains: Arc<SocketChains>,
+    pub readiness: Readiness,
+}
+
+/// Everything but the sockets.
+pub fn router(api: Api) -> Router {
+    let v1 = Router::new()
+        .route("/events", post(events::publish).get(events::list))
+        .route("/events/{id}", get(events::show))
+        .route("/event-types", get(events::types))
+        .route("/chat/sessions", post(sessions::create))
+        .route("/webhooks", post(webhooks::create).get(webhooks::list))
+        .route("/webhooks/failed", get(webhooks::failed))
+        .route("/webhooks/{id}", get(webhooks::show).put(webhooks::change).delete(webhooks::delete))
+        .route("/webhooks/{id}/test", post(webhooks::test))
+        .route("/webhooks/{id}/logs", get(webhooks::logs))
+        .route("/webhooks/{id}/stats", get(webhooks::stats))
+        .route("/webhooks/{id}/public-key", get(webhooks::public_key))
+        .route("/plugins", get(plugins::list))
+        // A shared plugin's slash is unescaped in the path.
+        .route("/plugins/shared/{name}", get(plugins::show_shared))
+        .route("/plugins/{name}", get(plugins::show))
+        .route("/sockets/chain", get(plugins::chain).put(plugins::put_chain))
+        .merge(presence_routes());
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .merge(presence_routes())
+        .nest("/api/v1", v1)
+        .fallback(|| async { Problem::not_found("there is nothing at this path") })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .with_state(api)
+}
+
+/// Every `/ws…` path answers under `/api/v1` too.
+fn presence_routes() -> Router<Api> {
+    Router::new()
+        .route("/ws/stats", get(presence::stats))
+        .route("/ws/users/online", get(presence::online_users))
+        .route("/ws/users/{user}/online", get(presence::online))
+}

@@ -1,0 +1,16 @@
+//! Jackfield: a multi-tenant event router. `docs/architecture.md` is the map; `examples/embedded.rs` shows the
+//! [`broadcaster::Broadcaster`] used as a library.
+
+pub mod app;
+pub mod broadcaster;
+pub mod cli;
+pub mod config;
+pub mod event;
+pub mod http;
+pub mod hub;
+pub mod plugin;
+pub mod store;
+pub mod telemetry;
+mod turns;
+pub mod webhook;
+pub mod ws;

@@ -1,0 +1,190 @@
+//! Chains: as a tenant writes them ([`ChainSpec`]) and as they are run ([`Chain`], each step bound to a version).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{instances::StepConfig, version::Version};
+use crate::event::{EventType, Fields, Invalid, Patterns};
+
+const MAX_STEPS: usize = 10;
+const MAX_CONFIG_BYTES: usize = 64 * 1024;
+
+/// Versions fixed at commit: [`Step::pin_key`] → number. Two steps may use one plugin with configurations that keep them on
+/// different versions.
+pub type Pins = BTreeMap<String, u32>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    Fail,
+    /// As if the step were absent.
+    Pass,
+}
+
+#[derive(Debug, Clone)]
+pub struct StepSpec {
+    pub plugin: String,
+    pub events: Patterns,
+    pub config: String,
+    pub on_error: OnError,
+}
+
+/// A chain as written, checked for its form.
+#[derive(Debug, Clone, Default)]
+pub struct ChainSpec(pub Vec<StepSpec>);
+
+impl ChainSpec {
+    /// Parses `[{"plugin","events","config","on_error"}]`. `field` names the place in error messages.
+    ///
+    /// # Errors
+    /// Every fault, by its place.
+    pub fn parse(field: &str, json: &str) -> Result<Self, Invalid> {
+        let steps: Vec<&RawValue> =
+            serde_json::from_str(json).map_err(|_| Invalid::field(field, "must be a list of steps"))?;
+        if steps.len() > MAX_STEPS {
+            return Err(Invalid::field(field, format!("has {} steps, at most {MAX_STEPS} are taken", steps.len())));
+        }
+        let mut errors = Vec::new();
+        let mut parsed = Vec::with_capacity(steps.len());
+        for (n, step) in steps.iter().enumerate() {
+            match parse_step(step.get()) {
+                Ok(step) => parsed.push(step),
+                Err(invalid) => errors.extend(invalid.errors.into_iter().map(|mut error| {
+                    error.field = format!("{field}[{n}].{}", error.field);
+                    error
+                })),
+            }
+        }
+        if errors.is_empty() { Ok(Self(parsed)) } else { Err(Invalid { errors }) }
+    }
+
+    /// The text that is stored and shown.
+    pub fn to_json(&self) -> String {
+        let steps: Vec<_> = self
+            .0
+            .iter()
+            .map(|step| {
+                // Parsed before, so it is JSON.
+                let config = RawValue::from_string(step.config.clone()).ok();
+                serde_json::json!({
+                    "plugin": step.plugin,
+                    "events": step.events.texts(),
+                    "config": config,
+                    "on_error": step.on_error,
+                })
+            })
+            .collect();
+        serde_json::Value::from(steps).to_string()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn parse_step(json: &str) -> Result<StepSpec, Invalid> {
+    let mut fields: Fields =
+        serde_json::from_str(json).map_err(|_| Invalid::field("plugin", "each step must be an object"))?;
+    let plugin = fields.optional::<String>("plugin", "the name of a plugin");
+    let plugin = fields.require("plugin", plugin);
+    let texts = fields.optional::<Vec<String>>("events", "a list of patterns");
+    let events = match texts.map(|texts| Patterns::parse(texts.iter().map(String::as_str))) {
+        None => Patterns::all(),
+        Some(Ok(patterns)) => patterns,
+        Some(Err(message)) => {
+            fields.fault("events", message);
+            Patterns::all()
+        }
+    };
+    let config = fields.raw("config").map_or("{}", RawValue::get).to_owned();
+    if config.len() > MAX_CONFIG_BYTES {
+        fields.fault("config", format!("is {} bytes long, at most {MAX_CONFIG_BYTES} are taken", config.len()));
+    }
+    let on_error = fields.text("on_error", |text| match text {
+        "fail" => Ok(OnError::Fail),
+        "pass" => Ok(OnError::Pass),
+        _ => Err("must be `fail` or `pass`"),
+    });
+    fields.finish()?;
+    Ok(StepSpec { plugin: plugin.unwrap_or_default(), events, config, on_error: on_error.unwrap_or(OnError::Fail) })
+}
+
+/// A step bound to the version that serves it. The registry moves the pointer; everybody else reads it.
+pub struct Step {
+    pub plugin: String,
+    pub events: Patterns,
+    pub config: StepConfig,
+    pub on_error: OnError,
+    pub current: ArcSwapOption<Version>,
+    /// Why the step is not on the plugin's active version, if it is not.
+    pub held_back: Mutex<Option<String>>,
+}
+
+impl Step {
+    pub(super) fn new(spec: &StepSpec) -> Self {
+        Self {
+            plugin: spec.plugin.clone(),
+            events: spec.events.clone(),
+            config: StepConfig::new(&spec.config),
+            on_error: spec.on_error,
+            current: ArcSwapOption::empty(),
+            held_back: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn hold_back(&self, why: Option<String>) {
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    pub fn pin_key(&self) -> String {
+        format!("{}#{:016x}", self.plugin, self.config.id)
+    }
+
+    /// Whether the step runs for this type, as far as the chain says.
+    pub fn takes(&self, event_type: &EventType) -> bool {
+        self.events.match_any(event_type)
+    }
+}
+
+/// A chain ready to run. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Chain {
+    pub steps: Arc<[Arc<Step>]>,
+}
+
+impl Chain {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Whether any step may run for this type.
+    pub fn takes(&self, event_type: &EventType) -> bool {
+        self.steps.iter().any(|step| step.takes(event_type))
+    }
+
+    /// The versions that serve now, to be fixed with a delivery; none when there are no steps.
+    pub fn pins(&self, event_type: &EventType) -> Option<Arc<str>> {
+        let pins: Pins = self
+            .steps
+            .iter()
+            .filter(|step| step.takes(event_type))
+            .filter_map(|step| Some((step.pin_key(), step.current.load().as_ref()?.number)))
+            .collect();
+        if pins.is_empty() {
+            return None;
+        }
+        serde_json::to_string(&pins).ok().map(Into::into)
+    }
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.steps.iter().map(|step| &step.plugin)).finish()
+    }
+}

@@ -1,0 +1,80 @@
+//! One wasmtime engine for the process, narrowed to what plugins need: synchronous components that import this interface
+//! and nothing else.
+
+use std::{thread, time::Duration};
+
+use nix::time::{ClockId, clock_gettime};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::{Limits, PluginError};
+
+/// How often running guests look at the clock.
+const TICK: Duration = Duration::from_millis(1);
+/// Instances that may live at once, over all tenants.
+pub const MAX_INSTANCES: u32 = 1_000;
+/// A toolchain may put several core modules into one component: QuickJS makes 11.
+const MAX_CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// Guests that recurse overflow this, not the thread: threads have 2 MiB.
+const MAX_WASM_STACK: usize = 512 << 10;
+
+/// # Errors
+/// When the machine cannot give the address space that the pool reserves.
+pub fn engine(limits: &Limits) -> Result<Engine, PluginError> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(MAX_INSTANCES)
+        .total_core_instances(MAX_INSTANCES * 4)
+        .total_memories(MAX_INSTANCES * 2)
+        .total_tables(MAX_INSTANCES * 4)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(2)
+        .max_tables_per_component(8)
+        .max_memory_size(limits.max_memory_bytes)
+        .table_elements(20_000)
+        // An instance that is dropped gives its pages back, but for these: enough for a small guest to start warm.
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(64 << 10)
+        .max_unused_warm_slots(64);
+
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .wasm_memory64(false)
+        .wasm_tail_call(false)
+        .wasm_relaxed_simd(false)
+        .cranelift_nan_canonicalization(true)
+        .max_wasm_stack(MAX_WASM_STACK)
+        .native_unwind_info(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let engine = Engine::new(&config).map_err(|error| PluginError::Engine(format!("{error:#}")))?;
+    start_ticker(&engine)?;
+    Ok(engine)
+}
+
+/// The ticker holds the engine weakly, so it ends with it.
+fn start_ticker(engine: &Engine) -> Result<(), PluginError> {
+    let engine = engine.weak();
+    let ticker = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(TICK);
+        }
+    };
+    thread::Builder::new()
+        .name("plugin-clock".to_owned())
+        .spawn(ticker)
+        .map_err(|error| PluginError::Engine(format!("cannot start the clock thread: {error}")))?;
+    Ok(())
+}
+
+/// Epoch ticks until a guest is looked at again.
+pub fn ticks(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// CPU time of this thread. On a loaded machine, wall time would kill good guests.
+pub fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}

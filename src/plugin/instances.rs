@@ -1,0 +1,92 @@
+//! The warm instances of one plugin thread.
+//!
+//! An instance is kept for one (tenant, version, configuration) and reused until it has seen 10,000 events, was idle for
+//! 60 s, or trapped. Nothing is shared between threads, so there is no lock.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{PluginError, abi::v1::Instance, version::Version};
+use crate::event::TenantId;
+
+const MAX_EVENTS: u32 = 10_000;
+const MAX_IDLE: Duration = Duration::from_secs(60);
+/// Per thread; two threads stay well under the engine's pool.
+const MAX_WARM: usize = 300;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    tenant: TenantId,
+    version: u64,
+    config: u64,
+}
+
+struct Warm {
+    instance: Instance,
+    events: u32,
+    used: Instant,
+}
+
+#[derive(Default)]
+pub struct Instances {
+    warm: HashMap<Key, Warm>,
+}
+
+impl Instances {
+    /// Runs `call` with the instance for this tenant and configuration, and keeps it if `call` says that it is sound.
+    ///
+    /// # Errors
+    /// When there was no warm instance and none could be made.
+    pub fn with<R>(
+        &mut self,
+        tenant: &TenantId,
+        version: &Arc<Version>,
+        config: &StepConfig,
+        call: impl FnOnce(&mut Instance) -> (R, bool),
+    ) -> Result<R, PluginError> {
+        let key = Key { tenant: tenant.clone(), version: version.uid, config: config.id };
+        let mut warm = match self.warm.remove(&key) {
+            Some(warm) if warm.events < MAX_EVENTS => warm,
+            _ => Warm { instance: version.instantiate(&config.text)?, events: 0, used: Instant::now() },
+        };
+        let (result, sound) = call(&mut warm.instance);
+        if sound {
+            warm.events += 1;
+            warm.used = Instant::now();
+            if self.warm.len() >= MAX_WARM {
+                self.drop_longest_idle();
+            }
+            self.warm.insert(key, warm);
+        }
+        Ok(result)
+    }
+
+    pub fn drop_idle(&mut self) {
+        self.warm.retain(|_, warm| warm.used.elapsed() < MAX_IDLE);
+    }
+
+    fn drop_longest_idle(&mut self) {
+        if let Some(key) = self.warm.iter().min_by_key(|(_, warm)| warm.used).map(|(key, _)| key.clone()) {
+            self.warm.remove(&key);
+        }
+    }
+}
+
+/// A step's configuration, as JSON text, with a name for it.
+#[derive(Debug, Clone)]
+pub struct StepConfig {
+    pub text: Arc<str>,
+    pub id: u64,
+}
+
+impl StepConfig {
+    pub fn new(text: &str) -> Self {
+        use sha2::{Digest, Sha256};
+        let digest = Sha256::digest(text.as_bytes());
+        let id = digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte));
+        Self { text: text.into(), id }
+    }
+}

@@ -1,0 +1,87 @@
+//! Plugins: WebAssembly components that filter events and shape payloads, and the chains that tenants make of them.
+//!
+//! Entities: a *plugin* has a name and *versions*; a *chain* is an ordered list of *steps*, each a plugin with its
+//! configuration. A bound step points at the version that serves it: a swap moves that one pointer, after the new version
+//! was compiled, instantiated and has accepted the step's configuration; a step whose configuration it refuses stays on
+//! the old one. Calls under way finish where they began.
+//!
+//! Guarantees: a plugin can do what its interface says and nothing else; each call has bounds for CPU time, memory, stack
+//! and output; an instance serves one (tenant, version, configuration) and is thrown away at any trap; guests run on their
+//! own [`threads`], where tenants take turns.
+//!
+//! Deliberately absent: webhooks and sockets. A chain knows a [`Destination`], which is two words.
+
+mod abi;
+mod call;
+mod chain;
+mod engine;
+mod instances;
+mod registry;
+mod reload;
+mod run;
+mod socket_chains;
+mod stats;
+mod threads;
+mod version;
+
+use std::time::Duration;
+
+pub use call::{Destination, Emitted};
+pub use chain::{Chain, ChainSpec, OnError, Pins};
+pub use registry::{PluginInfo, Plugins};
+pub use reload::PluginFolder;
+pub use run::{Applied, Rendered, check_header, socket_data};
+pub use socket_chains::{PutChainError, SocketChains};
+pub use version::Bench;
+
+/// Bounds of one plugin's instance and call.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub max_size_bytes: usize,
+    pub max_memory_bytes: usize,
+    /// CPU time of one call.
+    pub deadline: Duration,
+    pub max_output_bytes: usize,
+}
+
+/// One event failed in a plugin, by its own word or by breaking a bound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Failure {
+    /// A short machine word.
+    pub code: String,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
+    }
+}
+
+/// Why there is no version, or no call.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PluginError {
+    #[error("the plugin engine: {0}")]
+    Engine(String),
+    #[error("{size_bytes} bytes are more than PLUGIN_MAX_SIZE ({max_bytes})")]
+    TooLarge { size_bytes: usize, max_bytes: usize },
+    #[error("not a WebAssembly component: {0}; build it with `jackfield plugin build`")]
+    NotAComponent(String),
+    #[error(
+        "imports something that nobody provides: {0}; a plugin may import jackfield:plugin log, secrets and clock only \
+         (for wasi:* build for wasm32-unknown-unknown, or with --stub-wasi)"
+    )]
+    Imports(String),
+    #[error("fits no known world (transform-plugin or filter-plugin of jackfield:plugin@1.0.0): {0}")]
+    World(String),
+    #[error("{0}")]
+    Guest(Failure),
+    #[error("there is no plugin {0:?}; GET /api/v1/plugins lists them")]
+    Unknown(String),
+    /// Ours, not the plugin's: to be tried again.
+    #[error("the plugin threads are busy")]
+    Busy,
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+}

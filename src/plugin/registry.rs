@@ -1,0 +1,330 @@
+//! Which plugins there are, which version of each is active, and the swap from one to the next.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+};
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use wasmtime::Engine;
+
+use super::{
+    Chain, ChainSpec, Failure, Limits, PluginError,
+    chain::Step,
+    engine,
+    stats::{CallStats, CallSummary},
+    threads::{Threads, ThreadsOwner},
+    version::{Version, sha256},
+};
+use crate::{
+    event::{FieldError, Invalid, TenantId},
+    store::Store,
+};
+
+/// Compiled versions kept per plugin besides the active one, for deliveries that were fixed to them.
+const KEPT_VERSIONS: usize = 4;
+
+/// All plugins of this node.
+pub struct Plugins {
+    engine: Engine,
+    limits: Limits,
+    store: Store,
+    pub(super) threads: Threads,
+    _owner: ThreadsOwner,
+    /// By full name, `shared/slack`. Written when a plugin appears; never held over an await.
+    plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
+    /// One swap or bind at a time, so that a chain bound during a swap is not left on the old version.
+    swapping: tokio::sync::Mutex<()>,
+}
+
+pub struct Plugin {
+    name: String,
+    active: ArcSwapOption<Version>,
+    pub(super) stats: Arc<CallStats>,
+    /// Never held over an await.
+    state: Mutex<PluginState>,
+}
+
+#[derive(Default)]
+struct PluginState {
+    last_error: Option<String>,
+    older: VecDeque<Arc<Version>>,
+    /// The steps of live chains that use this plugin.
+    steps: Vec<Weak<Step>>,
+}
+
+/// What the API shows of a plugin.
+#[derive(Debug, Serialize)]
+pub struct PluginInfo {
+    pub name: String,
+    pub active_version: Option<u32>,
+    pub sha256: Option<String>,
+    pub size_bytes: Option<usize>,
+    pub exports: Vec<&'static str>,
+    pub about: Option<AboutInfo>,
+    pub last_error: Option<String>,
+    #[serde(flatten)]
+    pub calls: CallSummary,
+}
+
+#[derive(Debug, Serialize)]
+pub struct AboutInfo {
+    pub name: String,
+    pub version: String,
+    pub events: Vec<String>,
+    pub config_schema: Option<serde_json::Value>,
+}
+
+impl Plugins {
+    /// Starts the engine and its threads. Plugins come with [`Plugins::restore`] and [`super::PluginFolder`].
+    ///
+    /// # Errors
+    /// [`PluginError::Engine`].
+    pub fn new(limits: Limits, store: Store) -> Result<Self, PluginError> {
+        let (threads, owner) = Threads::start()?;
+        Ok(Self {
+            engine: engine::engine(&limits)?,
+            limits,
+            store,
+            threads,
+            _owner: owner,
+            plugins: RwLock::default(),
+            swapping: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Compiles the last good version of each plugin from the store, so that a broken file does not outlive a restart.
+    pub async fn restore(self: &Arc<Self>) -> Result<(), PluginError> {
+        for row in self.store.newest_shared_plugins().await? {
+            let name = format!("shared/{}", row.name);
+            match self.compile(&name, row.version, row.wasm).await {
+                Ok(version) => self.activate(version).await,
+                Err(error) => self.fault(&name, format!("the stored version {}: {error}", row.version)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a component found in the plugin folder: compiles it, stores it as a new version and swaps it in. A component
+    /// that is active already changes nothing.
+    ///
+    /// # Errors
+    /// [`PluginError`]: the version before goes on serving.
+    pub async fn offer(self: &Arc<Self>, file_stem: &str, wasm: Vec<u8>) -> Result<(), PluginError> {
+        let name = format!("shared/{file_stem}");
+        let sha256 = sha256(&wasm);
+        let active = self.plugin(&name).and_then(|plugin| plugin.active.load_full());
+        if active.is_some_and(|active| active.sha256 == sha256) {
+            self.set_error(&name, None);
+            return Ok(());
+        }
+        // Compiled before it is stored: the store holds good components only.
+        let mut version = self.compile(&name, 0, wasm.clone()).await?;
+        let number = self.store.add_shared_plugin(file_stem.to_owned(), sha256, wasm).await?;
+        if let Some(version) = Arc::get_mut(&mut version) {
+            version.number = number;
+        }
+        self.activate(version).await;
+        Ok(())
+    }
+
+    /// Notes why a plugin's file could not be used; whatever served goes on serving.
+    pub fn fault(&self, name: &str, message: String) {
+        tracing::warn!(plugin = name, "plugin {name} keeps its last good version: {message}");
+        self.set_error(name, Some(message));
+    }
+
+    /// Binds a chain for a target that exists already: a step whose plugin is missing or refuses is kept, waits, and is
+    /// tried again at the plugin's next version.
+    pub async fn bind(&self, tenant: &TenantId, spec: &ChainSpec) -> Chain {
+        let _swapping = self.swapping.lock().await;
+        let mut steps = Vec::with_capacity(spec.0.len());
+        for step in &spec.0 {
+            let step = Arc::new(Step::new(step));
+            let plugin = self.plugin_or_new(&step.plugin);
+            if let Some(active) = plugin.active.load_full() {
+                self.try_version(tenant, &step, &active).await;
+                if step.current.load().is_none() {
+                    // At a start, the version this step was held on is one of the older ones; without it the step waits.
+                    self.hold_on_older(tenant, &step, &plugin, active.number).await;
+                }
+            }
+            plugin.state().steps.push(Arc::downgrade(&step));
+            steps.push(step);
+        }
+        Chain { steps: steps.into() }
+    }
+
+    /// Binds a chain that somebody is setting up: every plugin must exist and accept its configuration now.
+    ///
+    /// # Errors
+    /// Each step at fault, with the plugin's words.
+    pub async fn bind_checked(&self, tenant: &TenantId, field: &str, spec: &ChainSpec) -> Result<Chain, Invalid> {
+        let chain = self.bind(tenant, spec).await;
+        let mut errors = Vec::new();
+        for (n, step) in chain.steps.iter().enumerate() {
+            let active = self.plugin(&step.plugin).and_then(|plugin| plugin.active.load_full());
+            let (place, message) = match active {
+                None => ("plugin", PluginError::Unknown(step.plugin.clone()).to_string()),
+                Some(_) => match step.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                    Some(why) => ("config", why),
+                    None => continue,
+                },
+            };
+            errors.push(FieldError { field: format!("{field}[{n}].{place}"), message });
+        }
+        if errors.is_empty() { Ok(chain) } else { Err(Invalid { errors }) }
+    }
+
+    pub fn list(&self) -> Vec<PluginInfo> {
+        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        plugins.values().map(|plugin| plugin.info()).collect()
+    }
+
+    pub fn info(&self, name: &str) -> Option<PluginInfo> {
+        self.plugin(name).map(|plugin| plugin.info())
+    }
+
+    pub(super) fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.plugins.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn plugin_or_new(&self, name: &str) -> Arc<Plugin> {
+        let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
+        plugins.entry(name.to_owned()).or_insert_with(|| Arc::new(Plugin::new(name))).clone()
+    }
+
+    /// One version of a plugin: from memory, or compiled again from the store.
+    pub(super) async fn version(&self, plugin: &Plugin, number: u32) -> Result<Arc<Version>, PluginError> {
+        if let Some(version) = plugin.known(number) {
+            return Ok(version);
+        }
+        let stem = plugin.name.strip_prefix("shared/").unwrap_or(&plugin.name);
+        let row = self.store.shared_plugin(stem, number).await?;
+        let row = row.ok_or_else(|| PluginError::Unknown(format!("{} version {number}", plugin.name)))?;
+        let version = self.compile(&plugin.name, number, row.wasm).await?;
+        plugin.keep(version.clone());
+        Ok(version)
+    }
+
+    /// Moves each step that accepts the version, then the plugin itself. Calls under way finish on the version before.
+    async fn activate(&self, version: Arc<Version>) {
+        let _swapping = self.swapping.lock().await;
+        let plugin = self.plugin_or_new(&version.plugin);
+        let steps: Vec<Arc<Step>> = {
+            let mut state = plugin.state();
+            state.steps.retain(|step| step.strong_count() > 0);
+            state.steps.iter().filter_map(Weak::upgrade).collect()
+        };
+        // Configurations are tried for no tenant in particular: such an instance is dropped at once.
+        let mut refused = None;
+        for step in steps {
+            refused = self.try_version(&nobody(), &step, &version).await.or(refused);
+        }
+        if let Some(before) = plugin.active.swap(Some(version.clone())) {
+            plugin.keep(before);
+        }
+        plugin.state().last_error = refused.map(|why| format!("some chains stay on the version before: {why}"));
+        tracing::info!(
+            plugin = %version.plugin,
+            version = version.number,
+            sha256 = %version.sha256,
+            "plugin {} serves version {}", version.plugin, version.number
+        );
+    }
+
+    /// Moves the step's pointer if the version accepts its configuration; otherwise says why not.
+    async fn try_version(&self, tenant: &TenantId, step: &Arc<Step>, version: &Arc<Version>) -> Option<String> {
+        let (candidate, config) = (version.clone(), step.config.text.clone());
+        let tried = self.threads.run(tenant, move |_| candidate.instantiate(&config).map(|_| ())).await;
+        let refused = match tried.and_then(|result| result) {
+            Ok(()) => None,
+            Err(PluginError::Guest(Failure { code, message })) if code == "config" => Some(message),
+            Err(error) => Some(error.to_string()),
+        };
+        step.hold_back(refused.clone());
+        if refused.is_none() {
+            step.current.store(Some(version.clone()));
+        }
+        refused
+    }
+
+    async fn hold_on_older(&self, tenant: &TenantId, step: &Arc<Step>, plugin: &Plugin, newest: u32) {
+        let why = step.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for number in (1..newest).rev().take(KEPT_VERSIONS) {
+            if let Ok(version) = self.version(plugin, number).await
+                && self.try_version(tenant, step, &version).await.is_none()
+            {
+                break;
+            }
+        }
+        step.hold_back(why);
+    }
+
+    async fn compile(&self, name: &str, number: u32, wasm: Vec<u8>) -> Result<Arc<Version>, PluginError> {
+        let (engine, limits, name) = (self.engine.clone(), self.limits, name.to_owned());
+        // Compiling takes CPU for long: not on the runtime's threads, nor on those that events wait for.
+        tokio::task::spawn_blocking(move || Version::compile(&engine, limits, &name, number, &wasm).map(Arc::new))
+            .await
+            .map_err(|error| PluginError::Engine(format!("the compiler ended badly: {error}")))?
+    }
+
+    fn set_error(&self, name: &str, message: Option<String>) {
+        self.plugin_or_new(name).state().last_error = message;
+    }
+}
+
+fn nobody() -> TenantId {
+    TenantId::parse("0").unwrap_or_else(|_| unreachable!("a digit is a tenant id"))
+}
+
+impl Plugin {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), active: ArcSwapOption::empty(), stats: Arc::default(), state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, PluginState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, number: u32) -> Option<Arc<Version>> {
+        let active = self.active.load_full().filter(|version| version.number == number);
+        active.or_else(|| self.state().older.iter().find(|version| version.number == number).cloned())
+    }
+
+    fn keep(&self, version: Arc<Version>) {
+        let older = &mut self.state().older;
+        older.push_back(version);
+        if older.len() > KEPT_VERSIONS {
+            older.pop_front();
+        }
+    }
+
+    fn info(&self) -> PluginInfo {
+        let active = self.active.load_full();
+        let exports = active.as_ref().map(|version| match version.world() {
+            "filter-plugin" => vec!["jackfield:plugin/lifecycle@1.0.0", "jackfield:plugin/filter@1.0.0"],
+            _ => vec!["jackfield:plugin/lifecycle@1.0.0", "jackfield:plugin/transformer@1.0.0"],
+        });
+        PluginInfo {
+            name: self.name.clone(),
+            active_version: active.as_ref().map(|version| version.number),
+            sha256: active.as_ref().map(|version| version.sha256.clone()),
+            size_bytes: active.as_ref().map(|version| version.size_bytes),
+            exports: exports.unwrap_or_default(),
+            about: active.as_ref().map(|version| AboutInfo {
+                name: version.about.name.clone(),
+                version: version.about.version.clone(),
+                events: version.about.events.clone(),
+                config_schema: version.about.config_schema.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+            }),
+            last_error: self.state().last_error.clone(),
+            calls: self.stats.summary(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The threads on which guests run: one per core, apart from the runtime's, with tenants taking turns for them.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{PluginError, instances::Instances};
+use crate::{event::TenantId, turns::Turns};
+
+/// Jobs of one tenant that may wait. Beyond it, the tenant's callers are told to come back.
+const MAX_WAITING_PER_TENANT: usize = 1024;
+/// Guests recurse on wasmtime's own bound, well inside this.
+const STACK_BYTES: usize = 4 << 20;
+const SWEEP: Duration = Duration::from_secs(10);
+
+type Job = Box<dyn FnOnce(&mut Instances) + Send>;
+
+#[derive(Clone)]
+pub struct Threads {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Held for a push or a pop only.
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: Turns<TenantId, Job>,
+    /// No `Threads` is left: the threads end.
+    ended: bool,
+}
+
+/// Ends the threads when the last clone of their owner goes.
+pub struct ThreadsOwner(Threads);
+
+impl Drop for ThreadsOwner {
+    fn drop(&mut self) {
+        self.0.shared.lock().ended = true;
+        self.0.shared.wake.notify_all();
+    }
+}
+
+impl Threads {
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start() -> Result<(Self, ThreadsOwner), PluginError> {
+        let shared = Arc::new(Shared { waiting: Mutex::default(), wake: Condvar::new() });
+        for n in 0..thread::available_parallelism().map_or(2, usize::from) {
+            let shared = shared.clone();
+            thread::Builder::new()
+                .name(format!("plugin-{n}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || shared.work())
+                .map_err(|error| PluginError::Engine(format!("cannot start a plugin thread: {error}")))?;
+        }
+        let threads = Self { shared };
+        Ok((threads.clone(), ThreadsOwner(threads)))
+    }
+
+    /// Runs a job in the tenant's turn.
+    ///
+    /// # Errors
+    /// [`PluginError::Busy`] when too many of the tenant's jobs wait already, or the server stops.
+    pub async fn run<R: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        job: impl FnOnce(&mut Instances) -> R + Send + 'static,
+    ) -> Result<R, PluginError> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut waiting = self.shared.lock();
+            if waiting.ended || waiting.jobs.len_of(tenant) >= MAX_WAITING_PER_TENANT {
+                return Err(PluginError::Busy);
+            }
+            let job: Job = Box::new(move |instances| {
+                // Whoever asked may have gone.
+                let _ = reply.send(job(instances));
+            });
+            waiting.jobs.push(tenant.clone(), job);
+        }
+        self.shared.wake.notify_one();
+        answer.await.map_err(|_| PluginError::Busy)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let mut instances = Instances::default();
+        let mut waiting = self.lock();
+        loop {
+            if let Some((_, job)) = waiting.jobs.pop() {
+                drop(waiting);
+                job(&mut instances);
+                waiting = self.lock();
+            } else if waiting.ended {
+                return;
+            } else {
+                let (woken, timeout) =
+                    self.wake.wait_timeout(waiting, SWEEP).unwrap_or_else(PoisonError::into_inner);
+                waiting = woken;
+                if timeout.timed_out() {
+                    drop(waiting);
+                    instances.drop_idle();
+                    waiting = self.lock();
+                }
+            }
+        }
+    }
+}

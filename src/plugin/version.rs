@@ -1,0 +1,136 @@
+//! One version of a plugin: compiled, linked, and asked what it is.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use sha2::{Digest, Sha256};
+use wasmtime::{Engine, component::Component};
+
+use super::{
+    Failure, Limits, PluginError,
+    abi::v1::{Instance, Linked},
+    call::{About, Destination, Input, Verdict},
+};
+use crate::event::Patterns;
+
+static NEXT_UID: AtomicU64 = AtomicU64::new(1);
+
+pub struct Version {
+    /// `shared/slack`.
+    pub plugin: String,
+    pub number: u32,
+    pub sha256: String,
+    pub size_bytes: usize,
+    pub about: About,
+    /// Of `about`, parsed; all when it names none.
+    pub patterns: Patterns,
+    /// Tells versions apart in this process.
+    pub uid: u64,
+    linked: Linked,
+    engine: Engine,
+    limits: Limits,
+}
+
+impl Version {
+    /// Compiles a component and asks it what it is. Takes as long as compiling takes: not for the runtime's threads.
+    ///
+    /// # Errors
+    /// [`PluginError`], which says what to do about the component.
+    pub fn compile(engine: &Engine, limits: Limits, plugin: &str, number: u32, wasm: &[u8]) -> Result<Self, PluginError> {
+        if wasm.len() > limits.max_size_bytes {
+            return Err(PluginError::TooLarge { size_bytes: wasm.len(), max_bytes: limits.max_size_bytes });
+        }
+        let component = Component::from_binary(engine, wasm)
+            .map_err(|error| PluginError::NotAComponent(first_line(&format!("{error:#}"))))?;
+        let linked = Linked::new(engine, &component)?;
+        let about = linked
+            .instantiate(engine, &limits, plugin.to_owned())?
+            .describe()
+            .map_err(|failure| PluginError::Guest(Failure { message: format!("describe {}", failure.message), ..failure }))?;
+        let patterns = if about.events.is_empty() {
+            Patterns::all()
+        } else {
+            Patterns::parse(about.events.iter().map(String::as_str))
+                .map_err(|message| PluginError::Guest(Failure::new("bad-events", message)))?
+        };
+        Ok(Self {
+            plugin: plugin.to_owned(),
+            number,
+            sha256: sha256(wasm),
+            size_bytes: wasm.len(),
+            about,
+            patterns,
+            uid: NEXT_UID.fetch_add(1, Ordering::Relaxed),
+            linked,
+            engine: engine.clone(),
+            limits,
+        })
+    }
+
+    pub fn world(&self) -> &'static str {
+        self.linked.world()
+    }
+
+    /// A fresh instance, configured.
+    ///
+    /// # Errors
+    /// [`PluginError::Busy`] is ours; a [`PluginError::Guest`] holds the plugin's own words under the code `config`.
+    pub fn instantiate(&self, config: &str) -> Result<Instance, PluginError> {
+        let mut instance = self.linked.instantiate(&self.engine, &self.limits, self.plugin.clone())?;
+        match instance.configure(config) {
+            Ok(Ok(())) => Ok(instance),
+            Ok(Err(words)) => Err(PluginError::Guest(Failure::new("config", words))),
+            Err(failure) => Err(PluginError::Guest(failure)),
+        }
+    }
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// A warm instance alone on the calling thread: what the benchmarks time.
+pub struct Bench {
+    instance: Instance,
+}
+
+impl Bench {
+    /// # Errors
+    /// [`PluginError`].
+    pub fn new(wasm: &[u8], config: &str, limits: Limits) -> Result<Self, PluginError> {
+        let engine = super::engine::engine(&limits)?;
+        let version = Arc::new(Version::compile(&engine, limits, "bench", 1, wasm)?);
+        Ok(Self { instance: version.instantiate(config)? })
+    }
+
+    /// Calls the plugin once and returns the bytes it emitted, 0 for a pass, or nothing for a drop.
+    ///
+    /// # Errors
+    /// The plugin's failure.
+    pub fn call(&mut self, event: &crate::event::Event) -> Result<Option<usize>, Failure> {
+        let input = Input {
+            id: event.id.as_str(),
+            event_type: event.event_type.as_str(),
+            tenant: event.tenant.as_str(),
+            user: event.user.as_ref().map(|user| user.as_str()),
+            session: event.session.as_ref().map(|session| session.as_str()),
+            key: event.key.as_deref(),
+            source: event.source.as_deref(),
+            time_ms: event.timestamp_ms.unsigned_abs(),
+            attributes: &[],
+            data: &event.data,
+        };
+        let verdict = self.instance.call(&Destination::sockets(), &input).map_err(|(failure, _)| failure)?;
+        Ok(match verdict {
+            Verdict::Emit(output) => Some(output.size()),
+            Verdict::Pass => Some(0),
+            Verdict::Drop(_) => None,
+        })
+    }
+}

@@ -1,0 +1,288 @@
+//! Event rows, and the delivery rows that are born with them.
+
+use std::sync::Arc;
+
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use tokio::sync::oneshot;
+
+use super::{
+    Store, StoreError,
+    rows::{execute, fetch, pieces},
+    writer::Write,
+};
+use crate::event::{DeliveryId, Event, EventId, EventType, Origin, SessionId, TenantId, UserId, WebhookId};
+
+/// An event to be committed with what it owes.
+#[derive(Debug)]
+pub struct NewEvent {
+    pub event: Arc<Event>,
+    pub idempotency_key: Option<String>,
+    pub owed: Vec<NewDelivery>,
+    /// The user's state that this event tells.
+    pub user_state: Option<(UserId, String)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewDelivery {
+    pub id: DeliveryId,
+    pub webhook: WebhookId,
+    /// Plugin versions fixed now, as JSON.
+    pub pins: Option<Arc<str>>,
+    /// The node that will hold it in memory, if it has room.
+    pub lease_owner: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    New,
+    /// Nothing was written: this event, with the same id or idempotency key, was there before.
+    Duplicate(EventId),
+}
+
+/// An event as stored.
+#[derive(Debug, Clone)]
+pub struct EventRow {
+    /// Where a list goes on.
+    pub seq: i64,
+    pub event: Event,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct EventQuery {
+    pub event_type: Option<String>,
+    /// Received at or after, ms.
+    pub after_ms: Option<i64>,
+    /// Received before, ms.
+    pub before_ms: Option<i64>,
+    /// Only rows older than this `seq`.
+    pub cursor: Option<i64>,
+    pub limit: u64,
+}
+
+const COLUMNS: [&str; 11] = [
+    "tenant_id",
+    "id",
+    "idempotency_key",
+    "type",
+    "timestamp_ms",
+    "user_id",
+    "session_id",
+    "event_key",
+    "source",
+    "data",
+    "own",
+];
+
+impl Store {
+    /// Commits events with what they owe; they are on disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing of it was written.
+    pub async fn commit(&self, events: Vec<NewEvent>) -> Result<Vec<Committed>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Write::Commit(events, reply)).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn event(&self, tenant: &TenantId, id: &str) -> Result<Option<EventRow>, StoreError> {
+        let mut select = select_events();
+        select.and_where(Expr::col("tenant_id").eq(tenant.as_str())).and_where(Expr::col("id").eq(id));
+        Ok(fetch(&select, &self.readers).await?.first().and_then(read_event))
+    }
+
+    /// Newest first. Index `jf_events_tenant`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn events(&self, tenant: &TenantId, query: EventQuery) -> Result<Vec<EventRow>, StoreError> {
+        let mut select = select_events();
+        select.and_where(Expr::col("tenant_id").eq(tenant.as_str())).order_by("seq", Order::Desc).limit(query.limit);
+        if let Some(event_type) = query.event_type {
+            select.and_where(Expr::col("type").eq(event_type));
+        }
+        if let Some(after) = query.after_ms {
+            select.and_where(Expr::col("timestamp_ms").gte(after));
+        }
+        if let Some(before) = query.before_ms {
+            select.and_where(Expr::col("timestamp_ms").lt(before));
+        }
+        if let Some(cursor) = query.cursor {
+            select.and_where(Expr::col("seq").lt(cursor));
+        }
+        Ok(fetch(&select, &self.readers).await?.iter().filter_map(read_event).collect())
+    }
+
+    /// The last state that `agent.state.changed` told of a user.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn user_state(&self, tenant: &TenantId, user: &str) -> Result<Option<String>, StoreError> {
+        let mut select = Query::select();
+        select
+            .column("state")
+            .from("jf_user_states")
+            .and_where(Expr::col("tenant_id").eq(tenant.as_str()))
+            .and_where(Expr::col("user_id").eq(user));
+        Ok(fetch(&select, &self.readers).await?.first().map(|row| row.get(0)))
+    }
+}
+
+fn select_events() -> sea_query::SelectStatement {
+    let mut select = Query::select();
+    select.column("seq").columns(COLUMNS).from("jf_events");
+    select
+}
+
+/// Columns by name, so that joins can read events too.
+pub(super) fn read_event(row: &SqliteRow) -> Option<EventRow> {
+    let optional = |name: &str| row.get::<Option<&str>, _>(name);
+    Some(EventRow {
+        seq: row.get("seq"),
+        event: Event {
+            id: EventId::parse(row.get("id")).ok()?,
+            event_type: EventType::parse(row.get("type")).ok()?,
+            tenant: TenantId::parse(row.get("tenant_id")).ok()?,
+            timestamp_ms: row.get("timestamp_ms"),
+            user: optional("user_id").and_then(|user| UserId::parse(user).ok()),
+            session: optional("session_id").and_then(|session| SessionId::parse(session).ok()),
+            key: optional("event_key").map(Into::into),
+            source: optional("source").map(Into::into),
+            data: row.get::<&str, _>("data").into(),
+            origin: if row.get::<bool, _>("own") { Origin::Own } else { Origin::Published },
+        },
+    })
+}
+
+/// Inserts a batch. Duplicates are rare: the batch is written as if there were none, and only when rows are missing is it
+/// undone and written one by one, so that one duplicate costs its batch time and nobody an event.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    events: &[&NewEvent],
+) -> Result<Vec<Committed>, sqlx::Error> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query("SAVEPOINT events").execute(&mut *connection).await?;
+    let mut inserted = 0;
+    for piece in pieces(events) {
+        inserted += insert_events(&mut *connection, piece).await?;
+    }
+    let results = if inserted == events.len() as u64 {
+        vec![Committed::New; events.len()]
+    } else {
+        sqlx::query("ROLLBACK TO events").execute(&mut *connection).await?;
+        let mut results = Vec::with_capacity(events.len());
+        for event in events {
+            results.push(match insert_events(&mut *connection, &[event]).await? {
+                1 => Committed::New,
+                _ => Committed::Duplicate(first_of(&mut *connection, event).await?),
+            });
+        }
+        results
+    };
+    sqlx::query("RELEASE events").execute(&mut *connection).await?;
+    let new = events.iter().zip(&results).filter(|(_, result)| **result == Committed::New).map(|(event, _)| *event);
+    insert_owed(connection, new.clone()).await?;
+    for event in new {
+        if let Some((user, state)) = &event.user_state {
+            upsert_user_state(connection, &event.event, user, state).await?;
+        }
+    }
+    Ok(results)
+}
+
+async fn insert_events(connection: &mut SqliteConnection, events: &[&NewEvent]) -> Result<u64, sqlx::Error> {
+    let mut insert = Query::insert();
+    insert.into_table("jf_events").columns(COLUMNS);
+    for NewEvent { event, idempotency_key, .. } in events {
+        insert.values_panic([
+            event.tenant.as_str().into(),
+            event.id.as_str().into(),
+            idempotency_key.clone().into(),
+            event.event_type.as_str().into(),
+            event.timestamp_ms.into(),
+            event.user.as_ref().map(|user| user.as_str().to_owned()).into(),
+            event.session.as_ref().map(|session| session.as_str().to_owned()).into(),
+            event.key.as_deref().map(str::to_owned).into(),
+            event.source.as_deref().map(str::to_owned).into(),
+            (*event.data).into(),
+            (event.origin == Origin::Own).into(),
+        ]);
+    }
+    insert.on_conflict(OnConflict::new().do_nothing().to_owned());
+    execute(&insert, connection).await
+}
+
+async fn first_of(connection: &mut SqliteConnection, event: &NewEvent) -> Result<EventId, sqlx::Error> {
+    let mut select = Query::select();
+    select.column("id").from("jf_events").and_where(Expr::col("tenant_id").eq(event.event.tenant.as_str()));
+    let by_id = Expr::col("id").eq(event.event.id.as_str());
+    select.and_where(match &event.idempotency_key {
+        Some(key) => by_id.or(Expr::col("idempotency_key").eq(key.as_str())),
+        None => by_id,
+    });
+    select.order_by("seq", Order::Asc).limit(1);
+    let rows = fetch(&select, connection).await?;
+    let found = rows.first().and_then(|row| EventId::parse(row.get(0)).ok());
+    found.ok_or(sqlx::Error::RowNotFound)
+}
+
+async fn insert_owed<'a>(
+    connection: &mut SqliteConnection,
+    events: impl Iterator<Item = &'a NewEvent>,
+) -> Result<(), sqlx::Error> {
+    let owed: Vec<(&Event, &NewDelivery)> =
+        events.flat_map(|new| new.owed.iter().map(|delivery| (&*new.event, delivery))).collect();
+    for piece in pieces(&owed) {
+        let mut insert = Query::insert();
+        insert.into_table("jf_deliveries").columns([
+            "id",
+            "tenant_id",
+            "webhook_id",
+            "event_id",
+            "event_type",
+            "next_at_ms",
+            "lease_owner",
+            "pins",
+            "created_ms",
+        ]);
+        for (event, delivery) in piece {
+            insert.values_panic([
+                delivery.id.as_str().into(),
+                event.tenant.as_str().into(),
+                delivery.webhook.0.into(),
+                event.id.as_str().into(),
+                event.event_type.as_str().into(),
+                event.timestamp_ms.into(),
+                delivery.lease_owner.as_deref().map(str::to_owned).into(),
+                delivery.pins.as_deref().map(str::to_owned).into(),
+                event.timestamp_ms.into(),
+            ]);
+        }
+        execute(&insert, &mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn upsert_user_state(
+    connection: &mut SqliteConnection,
+    event: &Event,
+    user: &UserId,
+    state: &str,
+) -> Result<(), sqlx::Error> {
+    let mut insert = Query::insert();
+    insert
+        .into_table("jf_user_states")
+        .columns(["tenant_id", "user_id", "state", "at_ms"])
+        .values_panic([
+            Expr::from(event.tenant.as_str()),
+            user.as_str().into(),
+            state.into(),
+            event.timestamp_ms.into(),
+        ])
+        .on_conflict(OnConflict::columns(["tenant_id", "user_id"]).update_columns(["state", "at_ms"]).to_owned());
+    execute(&insert, connection).await.map(|_| ())
+}

@@ -1,0 +1,54 @@
+//! Helpers shared by the statements: running what the query builder made, and splitting rows into few statement sizes.
+
+use sea_query::SqliteQueryBuilder;
+use sea_query_sqlx::SqlxBinder;
+use sqlx::{AssertSqlSafe, Executor, Sqlite, sqlite::SqliteRow};
+
+/// # Errors
+/// What the database says.
+pub async fn execute<'e>(
+    statement: &impl SqlxBinder,
+    on: impl Executor<'e, Database = Sqlite>,
+) -> Result<u64, sqlx::Error> {
+    let (sql, values) = statement.build_sqlx(SqliteQueryBuilder);
+    // Built by the query builder from constant names; every value is bound.
+    Ok(sqlx::query_with(AssertSqlSafe(sql), values).execute(on).await?.rows_affected())
+}
+
+/// # Errors
+/// What the database says.
+pub async fn fetch<'e>(
+    statement: &impl SqlxBinder,
+    on: impl Executor<'e, Database = Sqlite>,
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    let (sql, values) = statement.build_sqlx(SqliteQueryBuilder);
+    // As above.
+    sqlx::query_with(AssertSqlSafe(sql), values).fetch_all(on).await
+}
+
+/// Cuts rows into pieces whose lengths are powers of two, at most 256: each length is another statement, and only few
+/// are to be kept prepared.
+pub fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        if rows.is_empty() {
+            return None;
+        }
+        let len = 256.min(1 << rows.len().ilog2());
+        let (piece, rest) = rows.split_at(len);
+        rows = rest;
+        Some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_few_and_cover_all() {
+        let rows: Vec<u32> = (0..715).collect();
+        let lengths: Vec<_> = pieces(&rows).map(<[u32]>::len).collect();
+        assert_eq!(lengths, [256, 256, 128, 64, 8, 2, 1]);
+        assert_eq!(pieces(&rows).flatten().copied().collect::<Vec<_>>(), rows);
+    }
+}

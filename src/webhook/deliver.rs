@@ -1,0 +1,255 @@
+//! One delivery, from the job to its outcome: render, sign, POST, and say what becomes of it.
+
+use std::{sync::Arc, time::SystemTime};
+
+use serde_json::{Value, json};
+
+use super::{
+    Job, NodeId, Notice, Notices, RetrySchedule, Scheduler, Sender, Webhook, Webhooks,
+    registry::Standing,
+    retry_after::next_attempt_delay,
+    sender::{Answer, Message},
+};
+use crate::{
+    event::{
+        DeliveryId, Event, now_ms,
+        payload::{Payload, PluginFailed},
+        rfc3339_ms,
+    },
+    plugin::{Applied, Destination, Pins, Plugins, Rendered},
+    store::{Attempt, DeliveryState, Next, Outcome, Store, StoredBody},
+};
+
+/// Until a delivery is tried again that could not be rendered for our own reasons.
+const NOT_READY_MS: i64 = 1_000;
+
+/// What all workers share.
+pub struct Deliverer {
+    pub store: Store,
+    pub webhooks: Arc<Webhooks>,
+    pub plugins: Arc<Plugins>,
+    pub scheduler: Arc<Scheduler>,
+    pub sender: Sender,
+    pub schedule: RetrySchedule,
+    pub notices: Notices,
+    pub node: NodeId,
+}
+
+/// What `POST /webhooks/{id}/test` answers.
+#[derive(Debug)]
+pub struct TestReport(pub Value);
+
+/// A message to send, or why there is none.
+enum Prepared {
+    Send { message: Message, plugins: String, changed: bool },
+    Ended { state: DeliveryState, reason: String },
+    Later { reason: String },
+}
+
+impl Deliverer {
+    /// Takes a job to its outcome; `done` gives its slot back, after the POST and before the record.
+    pub async fn deliver<D>(&self, job: Job, done: D) {
+        let now = now_ms();
+        let webhook = match self.webhooks.standing(job.webhook) {
+            Standing::Live(webhook) => webhook,
+            Standing::Waits => {
+                drop(done);
+                return self.end(&job, None, None, Next::Release { at_ms: now }).await;
+            }
+            Standing::Gone => {
+                drop(done);
+                let reason = Some("the webhook was deleted".to_owned());
+                return self.end(&job, None, None, Next::End { state: DeliveryState::Cancelled, reason }).await;
+            }
+        };
+        let (message, plugins, changed) = match self.prepare(&webhook, &job).await {
+            Prepared::Send { message, plugins, changed } => (message, plugins, changed),
+            Prepared::Ended { state, reason } => {
+                drop(done);
+                return self.end(&job, None, None, Next::End { state, reason: Some(reason) }).await;
+            }
+            Prepared::Later { reason } => {
+                drop(done);
+                tracing::debug!(delivery.id = %job.id, "delivery {} waits: {reason}", job.id);
+                let at_ms = now + NOT_READY_MS;
+                self.end(&job, None, None, Next::Release { at_ms }).await;
+                return self.scheduler.note_due(job.webhook, at_ms);
+            }
+        };
+        let at = SystemTime::now();
+        let headers = Sender::headers(&webhook, &job.id, &job.event.event_type, &message, at);
+        let answer = self.sender.post(&webhook, headers, message.body.clone()).await;
+        drop(done);
+        let next = self.next_of(&webhook, &job, &answer);
+        let body = (changed && job.attempts == 0).then(|| StoredBody {
+            content_type: message.content_type,
+            headers: json!(message.headers).to_string(),
+            body: message.body,
+            plugins: plugins.clone(),
+        });
+        let gone = answer.status.is_some_and(|status| status.as_u16() == 410);
+        let attempt = attempt(answer, plugins, now);
+        self.end(&job, Some(attempt), body, next.clone()).await;
+        if let Next::Retry { at_ms } = next {
+            self.scheduler.note_due(job.webhook, at_ms);
+        }
+        if gone {
+            self.disable(&webhook, "the receiver answered 410 Gone").await;
+        }
+    }
+
+    async fn prepare(&self, webhook: &Webhook, job: &Job) -> Prepared {
+        if let Some(stored) = &job.body {
+            let headers = serde_json::from_str(&stored.headers).unwrap_or_default();
+            let message =
+                Message { content_type: stored.content_type.clone(), headers, body: stored.body.clone() };
+            return Prepared::Send { message, plugins: stored.plugins.clone(), changed: true };
+        }
+        let event = &job.event;
+        if !webhook.chain.takes(&event.event_type) {
+            return Prepared::Send { message: unchanged(event), plugins: "[]".to_owned(), changed: false };
+        }
+        let pins: Option<Pins> = job.pins.as_deref().and_then(|pins| serde_json::from_str(pins).ok());
+        let rendered =
+            self.plugins.render(&webhook.chain, pins.as_ref(), event.clone(), destination(webhook)).await;
+        let plugins = plugins_json(rendered.applied());
+        match rendered {
+            Rendered::Unchanged { .. } => Prepared::Send { message: unchanged(event), plugins, changed: false },
+            Rendered::Emitted { output, .. } => {
+                let message =
+                    Message { content_type: output.content_type, headers: output.headers, body: output.body };
+                Prepared::Send { message, plugins, changed: true }
+            }
+            Rendered::Dropped { reason, .. } => Prepared::Ended { state: DeliveryState::Dropped, reason },
+            Rendered::Failed { plugin, version, failure, .. } => {
+                let reason = format!("{plugin} version {version}: {failure}");
+                // News of a failure that fails in the same plugin makes no further news.
+                if event.event_type.as_str() != PluginFailed::TYPE {
+                    let target = format!("webhook {}", webhook.id);
+                    let tenant = webhook.tenant.clone();
+                    self.notify(Notice::PluginFailed { tenant, plugin, version, target, failure }).await;
+                }
+                Prepared::Ended { state: DeliveryState::PluginFailed, reason }
+            }
+            Rendered::NotReady { reason } => Prepared::Later { reason },
+        }
+    }
+
+    fn next_of(&self, webhook: &Webhook, job: &Job, answer: &Answer) -> Next {
+        if answer.delivered() {
+            return Next::End { state: DeliveryState::Delivered, reason: None };
+        }
+        let status = answer.status.map(|status| status.as_u16());
+        let said = answer.error.clone().or_else(|| status.map(|status| format!("answered {status}")));
+        if status == Some(410) || job.attempts >= webhook.retry_count {
+            return Next::End { state: DeliveryState::Failed, reason: said };
+        }
+        let delay = self.schedule.delay(job.attempts + 1, rand::random());
+        let retry_after = answer.retry_after.filter(|_| matches!(status, Some(429 | 503)));
+        let delay = next_attempt_delay(delay, retry_after);
+        Next::Retry { at_ms: now_ms().saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)) }
+    }
+
+    async fn end(&self, job: &Job, attempt: Option<Attempt>, body: Option<StoredBody>, next: Next) {
+        let outcome = Outcome {
+            delivery: job.id.clone(),
+            webhook: job.webhook,
+            tenant: job.event.tenant.clone(),
+            event_id: job.event.id.clone(),
+            event_type: job.event.event_type.clone(),
+            attempts_before: job.attempts,
+            attempt,
+            body,
+            next,
+        };
+        // Closed: the server stops. Sent but not recorded, so the next start sends it again.
+        if self.store.record(outcome).await.is_err() {
+            tracing::warn!(delivery.id = %job.id, "the outcome of delivery {} was not recorded", job.id);
+        }
+    }
+
+    async fn disable(&self, webhook: &Webhook, reason: &str) {
+        match self.webhooks.disable(webhook.id, reason).await {
+            Ok(true) => {
+                let (tenant, webhook) = (webhook.tenant.clone(), webhook.id);
+                self.notify(Notice::Disabled { tenant, webhook, reason: reason.to_owned() }).await;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(webhook.id = %webhook.id, "webhook {} could not be disabled: {error}", webhook.id);
+            }
+        }
+    }
+
+    async fn notify(&self, notice: Notice) {
+        // Closed only while the server stops.
+        let _ = self.notices.send(notice).await;
+    }
+
+    /// Sends an event to one webhook now, through its chain, and tells everything; nothing is stored or retried.
+    pub async fn test(&self, webhook: &Webhook, event: Arc<Event>) -> TestReport {
+        let id = DeliveryId::generate();
+        let job = Job { id, webhook: webhook.id, event, attempts: 0, pins: None, body: None };
+        let (message, plugins) = match self.prepare(webhook, &job).await {
+            Prepared::Send { message, plugins, .. } => (message, plugins),
+            Prepared::Ended { state, reason } => {
+                return TestReport(json!({"delivered": false, "state": state.as_str(), "reason": reason}));
+            }
+            Prepared::Later { reason } => {
+                return TestReport(json!({"delivered": false, "state": "pending", "reason": reason}));
+            }
+        };
+        let headers = Sender::headers(webhook, &job.id, &job.event.event_type, &message, SystemTime::now());
+        let shown: serde_json::Map<String, Value> = headers
+            .iter()
+            .filter(|(name, _)| *name != http::header::AUTHORIZATION)
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+            .collect();
+        let answer = self.sender.post(webhook, headers, message.body.clone()).await;
+        let state = if answer.delivered() { DeliveryState::Delivered } else { DeliveryState::Failed };
+        TestReport(json!({
+            "delivered": answer.delivered(),
+            "state": state.as_str(),
+            "delivery_id": job.id.as_str(),
+            "request": {
+                "method": "POST",
+                "url": webhook.url.as_str(),
+                "headers": shown,
+                "body": String::from_utf8_lossy(&message.body),
+            },
+            "response": answer.status.map(|status| json!({"status": status.as_u16(), "body": answer.body})),
+            "error": answer.error,
+            "duration_ms": u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
+            "plugins": serde_json::from_str::<Value>(&plugins).unwrap_or_default(),
+            "at": rfc3339_ms(now_ms()),
+        }))
+    }
+}
+
+fn destination(webhook: &Webhook) -> Destination {
+    Destination { kind: "webhook", id: webhook.id.to_string(), name: webhook.name.clone() }
+}
+
+fn unchanged(event: &Event) -> Message {
+    Message {
+        content_type: "application/json".to_owned(),
+        headers: Vec::new(),
+        body: event.envelope().into(),
+    }
+}
+
+fn plugins_json(applied: &[Applied]) -> String {
+    serde_json::to_string(applied).unwrap_or_else(|_| "[]".to_owned())
+}
+
+fn attempt(answer: Answer, plugins: String, at_ms: i64) -> Attempt {
+    Attempt {
+        succeeded: answer.delivered(),
+        response_status: answer.status.map(|status| status.as_u16()),
+        response_body: answer.body,
+        error: answer.error,
+        duration_ms: u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
+        plugins,
+        at_ms,
+    }
+}

@@ -1,0 +1,74 @@
+//! The delivery loops. Each drives many POSTs at once and takes the next job when one of its places is free.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{Deliverer, claimer};
+
+#[derive(Debug, Clone, Copy)]
+pub struct WorkersConfig {
+    pub workers: usize,
+    pub max_in_flight: usize,
+}
+
+/// The running loops; to be stopped and joined.
+pub struct Workers {
+    tasks: JoinSet<()>,
+    stopping: CancellationToken,
+}
+
+impl Workers {
+    pub fn start(deliverer: &Arc<Deliverer>, config: WorkersConfig) -> Self {
+        let stopping = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let each = config.max_in_flight.div_ceil(config.workers).max(1);
+        for _ in 0..config.workers {
+            tasks.spawn(work(deliverer.clone(), each, stopping.clone()));
+        }
+        tasks.spawn(claimer::run(deliverer.clone(), stopping.clone()));
+        Self { tasks, stopping }
+    }
+
+    /// Takes nothing new, and waits until what is under way has ended or `grace` is over: what has not ended then is sent
+    /// again by the next start.
+    pub async fn stop(mut self, grace: Duration) {
+        self.stopping.cancel();
+        let all_ended = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                complain(ended);
+            }
+        };
+        if tokio::time::timeout(grace, all_ended).await.is_err() {
+            tracing::warn!("some deliveries are still under way; they will be sent again at the next start");
+        }
+    }
+}
+
+async fn work(deliverer: Arc<Deliverer>, max_in_flight: usize, stopping: CancellationToken) {
+    let mut in_flight = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => break,
+            Some(ended) = in_flight.join_next() => complain(ended),
+            (job, slot) = deliverer.scheduler.next(), if in_flight.len() < max_in_flight => {
+                let deliverer = deliverer.clone();
+                in_flight.spawn(async move { deliverer.deliver(job, slot).await });
+            }
+        }
+    }
+    while let Some(ended) = in_flight.join_next().await {
+        complain(ended);
+    }
+}
+
+/// A panic in one delivery must not end its loop. Its lease stays until the next start.
+fn complain(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a delivery ended badly: {error}");
+    }
+}

@@ -1,0 +1,104 @@
+//! What a client offers in its handshake, and what a refusal looks like as a close code.
+
+use axum::{
+    extract::WebSocketUpgrade,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+};
+
+use crate::{
+    config::SocketConfig,
+    event::{Invalid, Patterns},
+    http::Problem,
+    hub::Close,
+};
+
+const OUR_PROTOCOL: &str = "jackfield.v1";
+const BEARER_PREFIX: &str = "bearer.";
+
+/// The query and headers of a handshake.
+#[derive(Debug, Default)]
+pub struct Offer {
+    /// From the subprotocols, or else from the query.
+    pub token: Option<String>,
+    /// `jackfield.v1` was among the subprotocols.
+    pub speaks_ours: bool,
+    /// `?events=`.
+    pub events: Option<Patterns>,
+    /// `?since=<epoch>:<offset>`.
+    pub since: Option<(String, u64)>,
+    foreign_origin: bool,
+}
+
+impl Offer {
+    /// # Errors
+    /// 422 for a query that makes no sense.
+    pub fn read(parts: &Parts, config: &SocketConfig) -> Result<Self, Problem> {
+        let mut offer = Self::default();
+        for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            match &*name {
+                "token" => offer.token = Some(value.into_owned()),
+                "events" => {
+                    let patterns = value.split(',').map(str::trim).filter(|text| !text.is_empty());
+                    let patterns = Patterns::parse(patterns).map_err(|message| Invalid::field("events", message))?;
+                    offer.events = (!patterns.is_empty()).then_some(patterns);
+                }
+                "since" => {
+                    let position = value.split_once(':').and_then(|(epoch, n)| Some((epoch.to_owned(), n.parse().ok()?)));
+                    let position =
+                        position.ok_or_else(|| Invalid::field("since", "must be `<epoch>:<offset>` of a frame"))?;
+                    offer.since = Some(position);
+                }
+                _ => {}
+            }
+        }
+        for protocol in parts
+            .headers
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+        {
+            if protocol == OUR_PROTOCOL {
+                offer.speaks_ours = true;
+            } else if let Some(token) = protocol.strip_prefix(BEARER_PREFIX) {
+                offer.token = Some(token.to_owned());
+            }
+        }
+        let origin = parts.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+        offer.foreign_origin = !config.allowed_origins.is_empty()
+            && origin.is_some_and(|origin| !config.allowed_origins.iter().any(|allowed| allowed == origin));
+        Ok(offer)
+    }
+
+    /// # Errors
+    /// 403 for a page from elsewhere. Clients that are no browser send no origin.
+    pub fn origin_allowed(&self) -> Result<(), Problem> {
+        if self.foreign_origin {
+            return Err(Problem::forbidden("pages of this origin may not connect (WS_ALLOWED_ORIGINS)"));
+        }
+        Ok(())
+    }
+
+    /// Echoes our protocol only, never the one that carries the token.
+    pub fn select(&self, mut upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+        if self.speaks_ours {
+            upgrade.set_selected_protocol(HeaderValue::from_static(OUR_PROTOCOL));
+        }
+        upgrade
+    }
+}
+
+/// The close code that says what the status would have said.
+pub fn close_of(problem: &Problem) -> Close {
+    let (code, reason) = match problem.status() {
+        StatusCode::UNAUTHORIZED if problem.code == "token_expired" => (4419, "token_expired"),
+        StatusCode::UNAUTHORIZED => (4401, "invalid_token"),
+        StatusCode::FORBIDDEN => (4403, "forbidden"),
+        StatusCode::NOT_FOUND => (4404, "no_such_session"),
+        StatusCode::TOO_MANY_REQUESTS => (4429, "rate_limited"),
+        StatusCode::SERVICE_UNAVAILABLE => (1013, "overloaded"),
+        _ => (4400, "bad_request"),
+    };
+    Close { code, reason, after_ms: None }
+}

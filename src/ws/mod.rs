@@ -1,0 +1,139 @@
+//! Sockets: the handshake of members (a token) and of visitors (a public session), and the session that follows.
+//!
+//! A refused handshake is an HTTP status. A browser cannot read one, so where `jackfield.v1` was offered the handshake is
+//! taken and closed with the code that says the same.
+
+mod client;
+mod control;
+mod handshake;
+mod limits;
+mod session;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, FromRequestParts, Path, Request, State, WebSocketUpgrade},
+    http::request::Parts,
+    response::Response,
+    routing::get,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    config::SocketConfig,
+    event::SessionId,
+    http::{Api, Problem, bearer},
+    store::SessionState,
+};
+use handshake::Offer;
+use limits::AddressLimiter;
+use session::{Session, Who};
+
+/// What the handshakes reach. Cheap to clone.
+#[derive(Clone)]
+pub struct Sockets(Arc<SocketParts>);
+
+struct SocketParts {
+    api: Api,
+    config: SocketConfig,
+    visitors: AddressLimiter,
+    /// Every session, so that a stop can wait for their ends.
+    sessions: TaskTracker,
+}
+
+impl Sockets {
+    pub fn new(api: Api, config: SocketConfig) -> Self {
+        let parts = SocketParts { api, config, visitors: AddressLimiter::default(), sessions: TaskTracker::new() };
+        Self(Arc::new(parts))
+    }
+
+    pub fn router(&self) -> Router {
+        let routes = || Router::new().route("/ws", get(member)).route("/ws/public/{session}", get(visitor));
+        routes().nest("/api/v1", routes()).with_state(self.clone())
+    }
+
+    /// Waits until every session has ended.
+    pub async fn ended(&self) {
+        self.0.sessions.close();
+        self.0.sessions.wait().await;
+    }
+}
+
+async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, _) = request.into_parts();
+    let offer = Offer::read(&parts, &sockets.0.config)?;
+    let upgrade = upgrade(&mut parts).await?;
+    let token = bearer(&parts).or(offer.token.as_deref());
+    let verified = offer.origin_allowed().and_then(|()| match token {
+        Some(token) => sockets.0.api.tokens.verify(token),
+        None => Err(Problem::unauthorized(
+            "missing_token",
+            "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`",
+        )),
+    });
+    match verified {
+        Ok(identity) => Ok(sockets.accept(upgrade, offer, Who::Member(identity), usize::MAX)),
+        Err(problem) => sockets.refuse(upgrade, &offer, problem),
+    }
+}
+
+/// Messages of a visitor, bytes.
+const MAX_VISITOR_MESSAGE: usize = 4 * 1024;
+
+async fn visitor(
+    State(sockets): State<Sockets>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Path(session): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (mut parts, _) = request.into_parts();
+    let offer = Offer::read(&parts, &sockets.0.config)?;
+    let upgrade = upgrade(&mut parts).await?;
+    match sockets.session_of(&offer, address, &session).await {
+        Ok(who) => Ok(sockets.accept(upgrade, offer, who, MAX_VISITOR_MESSAGE)),
+        Err(problem) => sockets.refuse(upgrade, &offer, problem),
+    }
+}
+
+async fn upgrade(parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
+    WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Problem::upgrade_required())
+}
+
+impl Sockets {
+    async fn session_of(&self, offer: &Offer, address: SocketAddr, session: &str) -> Result<Who, Problem> {
+        offer.origin_allowed()?;
+        self.0.visitors.check(address.ip())?;
+        let unknown = || Problem::not_found("there is no such session, or it has ended");
+        let session = SessionId::parse(session).map_err(|_| unknown())?;
+        match self.0.api.store.session(&session).await? {
+            SessionState::Live(tenant) => Ok(Who::Visitor { tenant, session }),
+            SessionState::Unknown | SessionState::Ended(_) => Err(unknown()),
+        }
+    }
+
+    fn accept(&self, upgrade: WebSocketUpgrade, offer: Offer, who: Who, max_message: usize) -> Response {
+        let config = &self.0.config;
+        let max_message = config.max_message_bytes.min(max_message);
+        let (sockets, tracker) = (self.clone(), self.0.sessions.clone());
+        let upgrade = upgrade
+            .read_buffer_size(config.read_buffer_bytes)
+            .write_buffer_size(config.write_buffer_bytes)
+            .max_message_size(max_message)
+            .max_frame_size(max_message);
+        offer.select(upgrade).on_upgrade(move |socket| {
+            tracker.track_future(async move { Session::run(&sockets.0.api, &sockets.0.config, who, offer, socket).await })
+        })
+    }
+
+    fn refuse(&self, upgrade: WebSocketUpgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
+        if !offer.speaks_ours {
+            return Err(problem);
+        }
+        let close = handshake::close_of(&problem);
+        let tracker = self.0.sessions.clone();
+        Ok(offer
+            .select(upgrade)
+            .on_upgrade(move |socket| tracker.track_future(session::close_at_once(socket, close))))
+    }
+}

@@ -1,0 +1,349 @@
+//! One connection's life: welcome, frames out, messages in, pings, the token's end, and the close.
+
+use std::{
+    error::Error as _,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::Bytes,
+    extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket},
+};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use governor::DefaultDirectRateLimiter;
+use serde_json::Value;
+
+use super::{
+    client::{self, ClientFrame},
+    control::{self, Welcome},
+    handshake::Offer,
+    limits,
+};
+use crate::{
+    config::SocketConfig,
+    event::{SessionId, TenantId},
+    http::{Api, Identity, Problem},
+    hub::{Close, ConnectionLimits, Frame, JoinError, Joined, Viewer},
+};
+
+/// Frames put into one write.
+const MAX_FRAMES_PER_WRITE: usize = 64;
+/// A member is told this long before its token ends, and closed this long after.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
+const EXPIRY_GRACE: Duration = Duration::from_secs(25);
+/// How long a close may take that a slow client has to read its way to.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// What may wait for a visitor.
+const MAX_VISITOR_QUEUE_BYTES: usize = 128 * 1024;
+/// Messages over the limit that are answered before the connection is closed.
+const MAX_RATE_WARNINGS: u32 = 20;
+
+pub enum Who {
+    Member(Identity),
+    Visitor { tenant: TenantId, session: SessionId },
+}
+
+pub struct Session<'a> {
+    api: &'a Api,
+    config: &'a SocketConfig,
+    who: Who,
+    joined: Joined,
+    sink: SplitSink<WebSocket, Message>,
+    stream: SplitStream<WebSocket>,
+    last_heard: Instant,
+    next_ping: Instant,
+    /// When to tell of the token's end, and when it has come.
+    notice_at: Option<Instant>,
+    expires_at: Option<Instant>,
+    rate: Option<DefaultDirectRateLimiter>,
+    rate_warnings: u32,
+}
+
+/// Why a session ends.
+enum End {
+    /// We close, for a reason.
+    Close(Close),
+    /// The client closed, or is gone.
+    Gone,
+}
+
+impl<'a> Session<'a> {
+    pub async fn run(api: &'a Api, config: &'a SocketConfig, who: Who, offer: Offer, mut socket: WebSocket) {
+        let (tenant, viewer, max_queue_bytes) = match &who {
+            Who::Member(identity) => {
+                let viewer = Viewer::Member { user: identity.user.clone(), may_see: identity.events.clone() };
+                (identity.tenant.clone(), viewer, config.max_queue_bytes)
+            }
+            Who::Visitor { tenant, session } => {
+                let viewer = Viewer::Visitor { session: session.clone() };
+                (tenant.clone(), viewer, MAX_VISITOR_QUEUE_BYTES.min(config.max_queue_bytes))
+            }
+        };
+        let limits = ConnectionLimits {
+            max_queue_bytes,
+            max_connections_per_tenant: config.max_connections_per_tenant,
+        };
+        let joined = match api.hub.join(&tenant, viewer, limits) {
+            Ok(joined) => joined,
+            Err(refused) => {
+                let reason = match refused {
+                    JoinError::TenantFull => "too_many_connections",
+                    JoinError::Stopping => "draining",
+                };
+                close_politely(&mut socket, &Close { code: 1013, reason, after_ms: Some(1000) }).await;
+                return;
+            }
+        };
+        if let Some(patterns) = &offer.events {
+            joined.connection.subscribe(patterns.clone());
+        }
+        let (sink, stream) = socket.split();
+        let now = Instant::now();
+        let rate = matches!(who, Who::Visitor { .. }).then(limits::visitor_messages);
+        let mut session = Self {
+            api,
+            config,
+            who,
+            joined,
+            sink,
+            stream,
+            last_heard: now,
+            next_ping: now + config.ping_interval,
+            notice_at: None,
+            expires_at: None,
+            rate,
+            rate_warnings: 0,
+        };
+        session.note_expiry();
+        let end = match session.welcome(&offer).await {
+            Ok(()) => session.serve().await,
+            Err(end) => end,
+        };
+        api.hub.leave(&session.joined.connection);
+        if let End::Close(close) = end {
+            close_politely(&mut session.sink, &close).await;
+        }
+    }
+
+    async fn welcome(&mut self, offer: &Offer) -> Result<(), End> {
+        let (epoch, offset) = (self.api.hub.epoch().to_owned(), self.joined.offset);
+        let (user, expires_in_ms) = match &self.who {
+            Who::Member(identity) => (Some(identity.user.as_str().to_owned()), Some(identity.expires_in_ms())),
+            Who::Visitor { .. } => (None, None),
+        };
+        let connection = &self.joined.connection;
+        let frame = control::welcome(&Welcome {
+            connection_id: &connection.id,
+            user_id: user.as_deref(),
+            tenant_id: connection.tenant.as_str(),
+            epoch: &epoch,
+            offset,
+            ping_interval_ms: u64::try_from(self.config.ping_interval.as_millis()).unwrap_or(u64::MAX),
+            expires_in_ms,
+        });
+        self.say(frame).await?;
+        if let Some((since_epoch, since_offset)) = &offer.since {
+            self.tell_gap(since_epoch, *since_offset).await?;
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut frames = Vec::with_capacity(MAX_FRAMES_PER_WRITE);
+        loop {
+            let wake = self.next_wake();
+            let ended = tokio::select! {
+                biased;
+                close = self.joined.closing.closed() => Err(End::Close(close)),
+                message = self.stream.next() => self.hear(message).await,
+                received = self.joined.mailbox.frames(&mut frames, MAX_FRAMES_PER_WRITE) => {
+                    if received == 0 { Err(End::Gone) } else { self.write(&mut frames).await }
+                }
+                () = tokio::time::sleep_until(wake.into()) => self.look_at_clock().await,
+            };
+            if let Err(end) = ended {
+                return end;
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let silence = self.last_heard + self.config.pong_timeout;
+        [self.notice_at, self.expires_at].into_iter().flatten().fold(self.next_ping.min(silence), Instant::min)
+    }
+
+    async fn look_at_clock(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if now >= self.last_heard + self.config.pong_timeout {
+            return Err(ours(4512, "no_pong"));
+        }
+        if self.expires_at.is_some_and(|at| now >= at) {
+            return Err(ours(4419, "token_expired"));
+        }
+        if self.notice_at.is_some_and(|at| now >= at) {
+            self.notice_at = None;
+            if let Who::Member(identity) = &self.who {
+                let frame = control::auth_expiring(identity.expires_in_ms().max(0));
+                self.say(frame).await?;
+            }
+        }
+        if now >= self.next_ping {
+            self.next_ping = now + self.config.ping_interval;
+            self.send(Message::Ping(Bytes::new())).await?;
+        }
+        Ok(())
+    }
+
+    fn note_expiry(&mut self) {
+        let Who::Member(identity) = &self.who else { return };
+        let left = Duration::from_millis(identity.expires_in_ms().max(0).unsigned_abs());
+        let now = Instant::now();
+        self.notice_at = now.checked_add(left.saturating_sub(EXPIRY_NOTICE));
+        self.expires_at = now.checked_add(left + EXPIRY_GRACE);
+    }
+
+    async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+        self.last_heard = Instant::now();
+        match message {
+            Some(Ok(Message::Text(text))) => self.obey(&text).await,
+            Some(Ok(Message::Binary(_))) => Err(ours(1003, "text_only")),
+            // Pings are answered below us.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
+            Some(Err(error)) => Err(protocol_end(&error)),
+        }
+    }
+
+    async fn obey(&mut self, text: &str) -> Result<(), End> {
+        if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
+            self.rate_warnings += 1;
+            if self.rate_warnings > MAX_RATE_WARNINGS {
+                return Err(ours(4429, "rate_limited"));
+            }
+            let frame = control::error("rate_limited", "at most 5 messages a second; this one was not taken", &Value::Null);
+            return self.say(frame).await;
+        }
+        let connection = &self.joined.connection;
+        let (reference, frame) = client::parse(text, &connection.tenant, &connection.viewer);
+        match frame {
+            Ok(ClientFrame::Ping) => self.say(control::pong(&reference)).await,
+            Ok(ClientFrame::Subscribe(patterns)) => {
+                let texts = patterns.texts();
+                connection.subscribe(patterns);
+                self.say(control::subscribed(&texts, &reference)).await
+            }
+            Ok(ClientFrame::Resume { epoch, offset }) => self.tell_gap(&epoch, offset).await,
+            Ok(ClientFrame::Auth { token }) => self.renew(&token, &reference).await,
+            Ok(ClientFrame::Publish(draft)) => {
+                let tenant = connection.tenant.clone();
+                match self.api.broadcaster.publish(&tenant, *draft).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => {
+                        let message = error.to_string();
+                        let code = Problem::from(error).code;
+                        self.say(control::error(code, &message, &reference)).await
+                    }
+                }
+            }
+            Err(refused) => self.say(control::error(refused.code, &refused.message, &reference)).await,
+        }
+    }
+
+    async fn renew(&mut self, token: &str, reference: &Value) -> Result<(), End> {
+        let Who::Member(current) = &self.who else { return Ok(()) };
+        let refused = match self.api.tokens.verify(token) {
+            Ok(new) if new.tenant == current.tenant && new.user == current.user => {
+                let frame = control::auth_ok(new.expires_in_ms());
+                self.who = Who::Member(new);
+                self.note_expiry();
+                return self.say(frame).await;
+            }
+            Ok(_) => "the token is for another tenant or user",
+            Err(_) => "the token is not valid",
+        };
+        self.say(control::error("invalid_token", refused, reference)).await
+    }
+
+    /// This version keeps no history: whoever was elsewhere before is told what it may have missed.
+    async fn tell_gap(&mut self, epoch: &str, offset: u64) -> Result<(), End> {
+        let ours = self.api.hub.epoch().to_owned();
+        let reason = match epoch == ours {
+            true if offset >= self.joined.offset => return Ok(()),
+            true => "no_history",
+            false => "epoch_changed",
+        };
+        self.say(control::gap(&ours, offset.saturating_add(1), reason)).await
+    }
+
+    async fn write(&mut self, frames: &mut Vec<Frame>) -> Result<(), End> {
+        for frame in frames.drain(..) {
+            // Made from a String, so it is UTF-8.
+            let text = Utf8Bytes::try_from(frame.into_bytes()).unwrap_or_default();
+            self.sink.feed(Message::Text(text)).await.map_err(|_| End::Gone)?;
+        }
+        self.flush().await
+    }
+
+    async fn say(&mut self, text: String) -> Result<(), End> {
+        self.send(Message::Text(text.into())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), End> {
+        self.sink.feed(message).await.map_err(|_| End::Gone)?;
+        self.flush().await
+    }
+
+    /// A client that does not read holds us here: until its queue is over its limit, or it has been silent too long.
+    async fn flush(&mut self) -> Result<(), End> {
+        let deadline = self.last_heard.max(Instant::now()) + self.config.pong_timeout;
+        tokio::select! {
+            flushed = self.sink.flush() => flushed.map_err(|_| End::Gone),
+            close = self.joined.closing.closed() => Err(End::Close(close)),
+            () = tokio::time::sleep_until(deadline.into()) => Err(ours(4512, "no_pong")),
+        }
+    }
+}
+
+fn ours(code: u16, reason: &'static str) -> End {
+    End::Close(Close { code, reason, after_ms: None })
+}
+
+/// Each fault of the protocol has its code (RFC 6455 §7.4.1).
+fn protocol_end(error: &axum::Error) -> End {
+    use tungstenite::Error;
+    match error.source().and_then(|source| source.downcast_ref::<Error>()) {
+        Some(Error::Capacity(_)) => ours(1009, "too_big"),
+        Some(Error::Utf8(_)) => ours(1007, "not_utf8"),
+        Some(Error::Protocol(_)) => ours(1002, "protocol_error"),
+        _ => End::Gone,
+    }
+}
+
+/// Says goodbye, closes, and waits for the client's own close, all within one deadline.
+async fn close_politely<S>(sink: &mut S, close: &Close)
+where
+    S: futures_util::Sink<Message> + Unpin,
+{
+    let frame = CloseFrame { code: close.code, reason: Utf8Bytes::from_static(close.reason) };
+    let goodbye = async {
+        // 1002, 1003, 1007 and 1009 say it all: the client does not speak our protocol.
+        if !matches!(close.code, 1002 | 1003 | 1007 | 1009) {
+            sink.feed(Message::Text(control::bye(close).into())).await?;
+        }
+        sink.feed(Message::Close(Some(frame))).await?;
+        sink.flush().await
+    };
+    // A client that is gone, or never reads, needs no goodbye.
+    let _ = tokio::time::timeout(CLOSE_DEADLINE, goodbye).await;
+}
+
+/// Refuses a client that cannot read a status.
+pub async fn close_at_once(mut socket: WebSocket, close: Close) {
+    close_politely(&mut socket, &close).await;
+    // The code is lost if we hang up before the client has answered.
+    let answered = async { while let Some(Ok(_)) = socket.next().await {} };
+    let _ = tokio::time::timeout(Duration::from_secs(2), answered).await;
+}

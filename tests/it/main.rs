@@ -1,0 +1,34 @@
+//! One binary of black-box tests: each module holds one promise of the contract and speaks to the real server through
+//! its public doors. `support` is what they are written with; `tidy` looks at the source instead.
+
+mod support;
+
+mod authentication;
+mod catalogue;
+mod crashes;
+mod database_file;
+mod delivery_records;
+mod duplicates;
+mod exact_bytes;
+mod hostile_guests;
+mod limits;
+mod neighbours;
+mod online;
+mod plugin_files;
+mod plugins;
+mod problems;
+mod public_sessions;
+mod publishing;
+mod retries;
+mod roles;
+mod signatures;
+mod socket_ends;
+mod sockets;
+mod start_up;
+mod stock_plugins;
+mod stopping;
+mod swaps;
+mod tenants;
+mod tidy;
+mod webhook_urls;
+mod webhooks;

@@ -1,0 +1,78 @@
+//! Deliveries are signed so that the official Standard Webhooks library verifies them.
+
+use crate::support::tokens::now;
+use crate::support::verify::{by_the_official_library, hmac_sha256, key_of};
+use crate::support::{Receiver, Server};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_made_secret_verifies_with_the_official_library() {
+    let server = Server::start().await;
+    let mut receiver = Receiver::start().await;
+    let webhook = server.webhook("acme", &receiver.url()).await;
+    server.publish("acme", json!({"type": "call.ended", "data": {"caller": "Zoë", "n": 1.50}})).await;
+    let delivery = receiver.expect_delivery().await;
+    assert!(webhook.secret.starts_with("whsec_"));
+    by_the_official_library(&delivery, &webhook.secret).await;
+    by_the_official_library(&delivery, &webhook.signing_secret).await;
+}
+
+#[tokio::test]
+async fn a_plain_secret_verifies_through_its_signing_secret() {
+    let server = Server::start().await;
+    let mut receiver = Receiver::start().await;
+    let secret = "a plain secret, as an older system chose it";
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"secret": secret})).await;
+    server.publish("acme", json!({"type": "call.ended"})).await;
+    let delivery = receiver.expect_delivery().await;
+    assert_eq!(webhook.secret, secret);
+    assert_eq!(webhook.signing_secret, format!("whsec_{}", STANDARD.encode(secret)));
+    by_the_official_library(&delivery, &webhook.signing_secret).await;
+}
+
+#[tokio::test]
+async fn a_chosen_whsec_secret_is_used_as_it_is() {
+    let server = Server::start().await;
+    let mut receiver = Receiver::start().await;
+    let secret = format!("whsec_{}", STANDARD.encode([7; 32]));
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"secret": secret})).await;
+    assert_eq!((&webhook.secret, &webhook.signing_secret), (&secret, &secret));
+    server.publish("acme", json!({"type": "call.ended"})).await;
+    by_the_official_library(&receiver.expect_delivery().await, &secret).await;
+}
+
+#[tokio::test]
+async fn the_headers_are_those_of_the_contract() {
+    let server = Server::start().await;
+    let mut receiver = Receiver::start().await;
+    let webhook = server.webhook("acme", &receiver.url()).await;
+    server.publish("acme", json!({"type": "call.ended"})).await;
+    let delivery = receiver.expect_delivery().await;
+    let key = key_of(&webhook.secret);
+
+    let body_mac = hex::encode(hmac_sha256(&key, &delivery.body));
+    assert_eq!(delivery.header("x-webhook-signature"), format!("sha256={body_mac}"));
+    let id = delivery.header("webhook-id");
+    assert!(!id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)), "{id}");
+    let signed = format!("{id}.{}.{}", delivery.header("webhook-timestamp"), delivery.text());
+    let mac = STANDARD.encode(hmac_sha256(&key, signed.as_bytes()));
+    assert_eq!(delivery.header("webhook-signature"), format!("v1,{mac}"));
+
+    let age = now() - delivery.header("webhook-timestamp").parse::<i64>().expect("seconds since the epoch");
+    assert!((0..60).contains(&age), "{age}");
+    assert_eq!(delivery.header("content-type"), "application/json");
+    assert_eq!(delivery.header("x-webhook-event"), "call.ended");
+    assert_eq!(delivery.header("x-webhook-delivery"), id);
+    assert!(delivery.header("user-agent").starts_with("Jackfield/"), "{}", delivery.header("user-agent"));
+}
+
+#[tokio::test]
+async fn a_bad_secret_is_refused() {
+    let server = Server::start().await;
+    for secret in ["", "whsec_***not-base64***"] {
+        let body = json!({"name": "n", "url": "http://127.0.0.1:9/", "events": ["*"], "secret": secret});
+        server.admin("acme").post("/api/v1/webhooks", body).await.expect_invalid("secret");
+    }
+}

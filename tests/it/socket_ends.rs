@@ -1,0 +1,114 @@
+//! Why and how the server closes a socket.
+
+use crate::support::raw::DeafSocket;
+use crate::support::{Server, Token, eventually};
+use serde_json::json;
+use std::time::Duration;
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn a_token_about_to_expire_is_announced_at_once() {
+    let server = Server::start().await;
+    let mut socket = server.socket_with(Token::of("acme").role("agent").expires_in(30), "/ws").await;
+    socket.expect_control("auth_expiring").await;
+    server.publish("acme", json!({"type": "call.incoming"})).await;
+    socket.expect_event("call.incoming").await;
+}
+
+/// Takes 26 s: the contract gives a client 25 s after `exp`.
+#[tokio::test]
+async fn an_expired_token_closes_the_socket_4419_and_not_before_its_grace() {
+    let server = Server::start().await;
+    let mut socket = server.socket_with(Token::of("acme").role("agent").expires_in(1), "/ws").await;
+    let opened = std::time::Instant::now();
+    assert_eq!(socket.expect_close_within(Duration::from_secs(35)).await, 4419);
+    assert!(opened.elapsed() > Duration::from_secs(23), "closed after {:?}", opened.elapsed());
+}
+
+#[tokio::test]
+async fn auth_with_a_new_token_keeps_the_socket() {
+    let server = Server::start().await;
+    let mut socket = server.socket_with(Token::of("acme").user("kim").role("agent").expires_in(30), "/ws").await;
+    socket.expect_control("auth_expiring").await;
+    let fresh = Token::of("acme").user("kim").role("agent").expires_in(600).sign();
+    socket.send(json!({"type": "auth", "token": fresh})).await;
+    socket.expect_control("auth_ok").await;
+}
+
+#[tokio::test]
+async fn auth_with_another_users_token_is_refused() {
+    let server = Server::start().await;
+    let mut socket = server.socket("acme", "kim").await;
+    let other = Token::of("acme").user("lee").role("agent").sign();
+    socket.send(json!({"type": "auth", "token": other})).await;
+    socket.expect_refusal(&[4401, 4403]).await;
+}
+
+#[tokio::test]
+async fn a_slow_consumer_is_closed_4508_and_a_fast_one_misses_nothing() {
+    let server = Server::with().env("WS_MAX_QUEUE_BYTES", "256KiB").start().await;
+    let token = Token::of("acme").user("slow").role("agent").sign();
+    let mut slow = server.dial("/ws").bearer(&token).small_receive_buffer().open().await;
+    slow.expect_welcome().await;
+    let mut fast = server.socket("acme", "fast").await;
+    let text = "x".repeat(60_000);
+    for n in 0..200 {
+        server.publish("acme", json!({"type": "call.incoming", "data": {"n": n, "text": text}})).await;
+        assert_eq!(fast.expect_event("call.incoming").await["data"]["n"], n);
+    }
+    assert_eq!(slow.expect_close().await, 4508);
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_closed_4512() {
+    let server = Server::with().env("WS_PING_INTERVAL", "200ms").env("WS_PONG_TIMEOUT", "500ms").start().await;
+    let mut deaf = DeafSocket::open(server.port(), &Token::of("acme").role("agent").sign()).await;
+    assert_eq!(deaf.expect_close().await, 4512);
+}
+
+#[tokio::test]
+async fn a_client_that_answers_pings_stays() {
+    let server = Server::with().env("WS_PING_INTERVAL", "200ms").env("WS_PONG_TIMEOUT", "500ms").start().await;
+    let mut socket = server.socket("acme", "kim").await;
+    socket.expect_pings(6).await;
+    server.publish("acme", json!({"type": "call.incoming"})).await;
+    socket.expect_event("call.incoming").await;
+}
+
+#[tokio::test]
+async fn a_binary_frame_is_closed_1003() {
+    let server = Server::start().await;
+    let mut socket = server.socket("acme", "kim").await;
+    socket.send_message(Message::binary(vec![1, 2, 3])).await;
+    assert_eq!(socket.expect_close().await, 1003);
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_closed_1009() {
+    let server = Server::with().env("WS_MAX_MESSAGE_SIZE", "4KiB").start().await;
+    let mut socket = server.socket("acme", "kim").await;
+    socket.send(json!({"type": "chat.message", "data": {"from": "kim", "text": "x".repeat(5000)}})).await;
+    assert_eq!(socket.expect_close().await, 1009);
+}
+
+#[tokio::test]
+async fn a_killed_server_leaves_no_ghost_connections() {
+    let mut server = Server::start().await;
+    let _socket = server.socket("acme", "kim").await;
+    server.kill();
+    server.restart().await;
+    assert_eq!(server.agent("acme").get("/ws/stats").await.expect(200).body["clients"], 0);
+}
+
+#[tokio::test]
+async fn the_tenants_connection_limit_refuses_the_next_and_makes_room_again() {
+    let server = Server::with().env("WS_MAX_CONNECTIONS_PER_TENANT", "2").start().await;
+    let first = server.socket("acme", "kim").await;
+    let _second = server.socket("acme", "lee").await;
+    let token = Token::of("acme").user("max").role("agent").sign();
+    assert!([429, 503].contains(&server.dial("/ws").bearer(&token).refused().await));
+    server.socket("other", "kim").await;
+    first.close().await;
+    eventually("room for another connection", || async { server.dial("/ws").bearer(&token).try_open().await.ok() })
+        .await;
+}
