@@ -278,12 +278,12 @@ impl Config {
 fn read_tokens(r: &mut Reader, settings: &TokenSettings, made: Option<&str>) -> Option<TokenConfig> {
     let secret = settings.jwt_secret.as_deref().filter(|secret| !secret.is_empty()).or(made).unwrap_or_default();
     if secret.is_empty() {
-        r.mistake("JWT_SECRET", "is not set: set it to at least 32 random bytes, or use `serve --dev` to try things out");
-    } else if secret.len() < MIN_SECRET_BYTES {
         r.mistake(
             "JWT_SECRET",
-            &format!("is {} bytes long: HS256 needs at least {MIN_SECRET_BYTES}", secret.len()),
+            "is not set: set it to at least 32 random bytes, or use `serve --dev` to try things out",
         );
+    } else if secret.len() < MIN_SECRET_BYTES {
+        r.mistake("JWT_SECRET", &format!("is {} bytes long: HS256 needs at least {MIN_SECRET_BYTES}", secret.len()));
     }
     let role_map = r.read("JWT_ROLE_MAP", &settings.jwt_role_map, "", |text| {
         text.split(',')

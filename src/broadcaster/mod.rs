@@ -117,10 +117,8 @@ impl Broadcaster {
     /// Publishes events in their order, each with its idempotency key. One that fails does so alone.
     pub async fn publish_all(&self, tenant: &TenantId, drafts: Vec<(Draft, Option<String>)>) -> Vec<PublishResult> {
         let now = now_ms();
-        let events = drafts
-            .into_iter()
-            .map(|(draft, key)| (draft.receive(tenant, now, Origin::Published), key))
-            .collect();
+        let events =
+            drafts.into_iter().map(|(draft, key)| (draft.receive(tenant, now, Origin::Published), key)).collect();
         self.detached(events).await
     }
 
@@ -193,7 +191,8 @@ impl Broadcaster {
                 user_state: user_state(&pending.event),
             })
             .collect();
-        let mut committed = if stored.is_empty() { Vec::new() } else { self.parts.store.commit(stored).await? }.into_iter();
+        let mut committed =
+            if stored.is_empty() { Vec::new() } else { self.parts.store.commit(stored).await? }.into_iter();
         let answers = pending.iter().map(|pending| {
             if is_stored(pending) { committed.next().unwrap_or(Committed::New) } else { Committed::New }
         });

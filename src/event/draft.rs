@@ -46,7 +46,8 @@ impl Draft {
         if text.len() > MAX_EVENT_BYTES {
             return Err(DraftError::TooLarge(text.len()));
         }
-        let mut fields: Fields = serde_json::from_str(text).map_err(|error| DraftError::Malformed(error.to_string()))?;
+        let mut fields: Fields =
+            serde_json::from_str(text).map_err(|error| DraftError::Malformed(error.to_string()))?;
         let event_type = fields.text("type", EventType::parse);
         let event_type = fields.require("type", event_type);
         let id = fields.text("id", EventId::parse);

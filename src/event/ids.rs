@@ -75,11 +75,7 @@ name_type!(
     "must be dotted lower case such as `call.incoming`, at most 128 characters, and no control word of the socket protocol"
 );
 
-name_type!(
-    UserId,
-    |text| is_text(text, 256),
-    "must be 1 to 256 characters without control characters"
-);
+name_type!(UserId, |text| is_text(text, 256), "must be 1 to 256 characters without control characters");
 
 name_type!(
     /// A public chat session. At least 16 characters, since whoever knows it may join it.

@@ -16,9 +16,7 @@ impl Pattern {
     /// # Errors
     /// A message for whoever sent the text.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let refused = || {
-            format!("{text:?} is no pattern: use an event type, a prefix such as `call.*`, or `*`")
-        };
+        let refused = || format!("{text:?} is no pattern: use an event type, a prefix such as `call.*`, or `*`");
         if text == "*" {
             return Ok(Self::All);
         }

@@ -188,9 +188,8 @@ impl FromRequestParts<Api> for Identity {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let token = bearer(parts).ok_or_else(|| {
-            Problem::unauthorized("missing_token", "send a token: `Authorization: Bearer …`")
-        })?;
+        let token = bearer(parts)
+            .ok_or_else(|| Problem::unauthorized("missing_token", "send a token: `Authorization: Bearer …`"))?;
         api.tokens.verify(token)
     }
 }
@@ -271,6 +270,8 @@ mod tests {
     #[test]
     fn roles_include_what_is_below_them() {
         assert!(Role::Admin.may(Role::Service) && Role::Service.may(Role::Agent));
-        assert!(!Role::Service.may(Role::Admin) && !Role::Operator.may(Role::Service) && !Role::Admin.may(Role::Operator));
+        assert!(
+            !Role::Service.may(Role::Admin) && !Role::Operator.may(Role::Service) && !Role::Admin.may(Role::Operator)
+        );
     }
 }

@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequest, Request, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{Api, Problem};
 use crate::event::{Fields, Invalid, parse_rfc3339_ms};
@@ -123,9 +123,22 @@ impl ListQuery {
 }
 
 /// One page. `cursors` are those of the items; the last one is where the next page begins, if the page is full.
-pub fn page<C: ToString>(items: Vec<(C, Value)>, limit: u64) -> axum::Json<Value> {
+pub fn page<C: ToString, T: Serialize>(items: Vec<(C, T)>, limit: u64) -> axum::Json<Page<T>> {
     let is_full = items.len() as u64 >= limit;
     let next_cursor = items.last().filter(|_| is_full).map(|(cursor, _)| cursor.to_string());
-    let data: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
-    axum::Json(json!({ "data": data, "next_cursor": next_cursor }))
+    axum::Json(Page { data: items.into_iter().map(|(_, item)| item).collect(), next_cursor })
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize)]
+pub struct Page<T> {
+    data: Vec<T>,
+    next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A list that is never longer than a page.
+    pub fn whole(data: Vec<T>) -> axum::Json<Self> {
+        axum::Json(Self { data, next_cursor: None })
+    }
 }

@@ -11,12 +11,12 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     Api, Identity, Problem,
     auth::ServiceUser,
-    body::{ListQuery, Text, page},
+    body::{ListQuery, Page, Text, page},
 };
 use crate::{
     broadcaster::{PublishError, Published},
     event::{Draft, DraftError, EventType, Invalid, catalogue, rfc3339_ms},
-    store::{EndedRow, EventQuery, EventRow},
+    store::{EndedRow, EventQuery},
 };
 
 /// Events in one array.
@@ -33,8 +33,8 @@ pub async fn publish(
     let text = body.as_str()?;
     match body.media_type.as_str() {
         "application/json" if text.trim_start().starts_with('[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(text)
-                .map_err(|error| Problem::malformed(format!("not a JSON array: {error}")))?;
+            let items: Vec<&RawValue> =
+                serde_json::from_str(text).map_err(|error| Problem::malformed(format!("not a JSON array: {error}")))?;
             if items.len() > MAX_ITEMS {
                 let message = format!("{} events are too many: an array holds at most {MAX_ITEMS}", items.len());
                 return Err(Invalid::field("events", message).into());
@@ -101,7 +101,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) && !key.contains('\t') => Ok(Some(key.to_owned())),
-        _ => Err(Problem::bad_request("bad_idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters")),
+        _ => Err(Problem::bad_request(
+            "bad_idempotency_key",
+            "Idempotency-Key must be 1 to 255 visible ASCII characters",
+        )),
     }
 }
 
@@ -109,7 +112,7 @@ pub async fn list(
     ServiceUser(who): ServiceUser,
     State(api): State<Api>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Box<RawValue>>>, Problem> {
     let query = ListQuery::parse(query.as_deref(), &["type", "after", "before"])?;
     let event_type = query.get("type").map(EventType::parse).transpose();
     let event_type = event_type.map_err(|message| Invalid::field("type", message))?;
@@ -122,25 +125,28 @@ pub async fn list(
         limit,
     };
     let rows = api.store.events(&who.tenant, wanted).await?;
-    Ok(page(rows.iter().map(|row| (row.seq, envelope(row))).collect(), limit))
+    Ok(page(rows.iter().filter_map(|row| Some((row.seq, raw(row.event.envelope())?))).collect(), limit))
 }
 
 pub async fn show(
     ServiceUser(who): ServiceUser,
     State(api): State<Api>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Box<RawValue>>, Problem> {
     let row = api.store.event(&who.tenant, &id).await?;
     let row = row.ok_or_else(|| Problem::not_found("there is no such event"))?;
     let deliveries = api.store.deliveries_of(&who.tenant, &id).await?;
-    let mut event = envelope(&row);
-    event["trace"] = json!({ "deliveries": deliveries.iter().map(delivery_json).collect::<Vec<_>>() });
-    Ok(Json(event))
+    let trace = json!({ "deliveries": deliveries.iter().map(delivery_json).collect::<Vec<_>>() });
+    let mut event = row.event.envelope();
+    event.truncate(event.len() - 1);
+    raw(format!("{event},\"trace\":{trace}}}"))
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("the stored event is no JSON any more"))
 }
 
-/// A reader of JSON values is enough here: the exact bytes are for receivers.
-fn envelope(row: &EventRow) -> Value {
-    serde_json::from_str(&row.event.envelope()).unwrap_or_default()
+/// As text, since a parsed number would not be the one that was sent.
+fn raw(json: String) -> Option<Box<RawValue>> {
+    RawValue::from_string(json).ok()
 }
 
 pub fn delivery_json(row: &EndedRow) -> Value {
@@ -157,7 +163,7 @@ pub fn delivery_json(row: &EndedRow) -> Value {
     })
 }
 
-pub async fn types(_: Identity) -> Json<Value> {
+pub async fn types(_: Identity) -> Json<Page<Value>> {
     let entries = catalogue::catalogue().iter().map(|entry| {
         json!({
             "name": entry.name,
@@ -166,5 +172,5 @@ pub async fn types(_: Identity) -> Json<Value> {
             "schema": serde_json::from_str::<Value>(entry.schema).unwrap_or_default(),
         })
     });
-    Json(json!({"data": entries.collect::<Vec<_>>(), "next_cursor": null}))
+    Page::whole(entries.collect())
 }

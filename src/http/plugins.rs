@@ -8,10 +8,15 @@ use axum::{
 };
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Api, Identity, Problem, auth::AdminUser, body::Text};
+use super::{
+    Api, Identity, Problem,
+    auth::AdminUser,
+    body::{Page, Text},
+};
+use crate::plugin::PluginInfo;
 
-pub async fn list(_: Identity, State(api): State<Api>) -> Json<Value> {
-    Json(json!({"data": api.plugins.list(), "next_cursor": null}))
+pub async fn list(_: Identity, State(api): State<Api>) -> Json<Page<PluginInfo>> {
+    Page::whole(api.plugins.list())
 }
 
 pub async fn show_shared(who: Identity, api: State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -28,11 +33,7 @@ pub async fn chain(AdminUser(who): AdminUser, State(api): State<Api>) -> Json<Va
 }
 
 /// Takes the bare list, or `{"chain": […]}`.
-pub async fn put_chain(
-    AdminUser(who): AdminUser,
-    State(api): State<Api>,
-    body: Text,
-) -> Result<Json<Value>, Problem> {
+pub async fn put_chain(AdminUser(who): AdminUser, State(api): State<Api>, body: Text) -> Result<Json<Value>, Problem> {
     body.expect_json()?;
     let text = body.as_str()?;
     let stored = if text.trim_start().starts_with('[') {

@@ -24,11 +24,7 @@ pub async fn stats(who: Identity, State(api): State<Api>) -> Json<Value> {
     Json(json!(api.hub.counts(&who.tenant)))
 }
 
-pub async fn online(
-    who: Identity,
-    State(api): State<Api>,
-    Path(user): Path<String>,
-) -> Result<Json<Value>, Problem> {
+pub async fn online(who: Identity, State(api): State<Api>, Path(user): Path<String>) -> Result<Json<Value>, Problem> {
     let (connections, last_seen_ms) = api.hub.user(&who.tenant, &user);
     let state = api.store.user_state(&who.tenant, &user).await?;
     Ok(Json(json!({

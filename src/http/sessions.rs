@@ -23,8 +23,7 @@ pub async fn create(
     }
     let session = SessionId::generate();
     let created = ChatSessionCreated { visitor, ..ChatSessionCreated::default() };
-    let published =
-        api.broadcaster.chat_session_created(&who.tenant, To::session(session.clone()), created).await?;
+    let published = api.broadcaster.chat_session_created(&who.tenant, To::session(session.clone()), created).await?;
     let answer = json!({
         "session_id": session.as_str(),
         "event_id": published.id.as_str(),

@@ -12,7 +12,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     Api, Identity, Problem,
     auth::AdminUser,
-    body::{ListQuery, Text, page},
+    body::{ListQuery, Page, Text, page},
     events::delivery_json,
 };
 use crate::{
@@ -47,7 +47,7 @@ pub async fn list(
     AdminUser(who): AdminUser,
     State(api): State<Api>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Value>>, Problem> {
     let query = ListQuery::parse(query.as_deref(), &[])?;
     let (limit, cursor) = (query.limit()?, query.cursor::<i64>()?);
     let webhooks = api.webhooks.list(&who.tenant);
@@ -102,7 +102,7 @@ pub async fn logs(
     State(api): State<Api>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Value>>, Problem> {
     let webhook = find(&api, &who, &id)?;
     let query = ListQuery::parse(query.as_deref(), &["state", "event_type", "after", "before"])?;
     let limit = query.limit()?;
@@ -129,8 +129,7 @@ pub async fn stats(
 ) -> Result<Json<Value>, Problem> {
     let webhook = find(&api, &who, &id)?;
     let totals = api.store.totals(webhook.id).await?;
-    let recent =
-        api.store.attempts(webhook.id, LogQuery { limit: STATS_WINDOW, ..LogQuery::default() }).await?;
+    let recent = api.store.attempts(webhook.id, LogQuery { limit: STATS_WINDOW, ..LogQuery::default() }).await?;
     let succeeded = recent.iter().filter(|attempt| attempt.state == "succeeded").count();
     let mut durations: Vec<i64> = recent.iter().map(|attempt| attempt.duration_ms).collect();
     durations.sort_unstable();
@@ -175,7 +174,7 @@ pub async fn failed(
     AdminUser(who): AdminUser,
     State(api): State<Api>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Value>>, Problem> {
     let query = ListQuery::parse(query.as_deref(), &[])?;
     let limit = query.limit()?;
     let rows = api.store.failed(&who.tenant, query.get("cursor"), limit).await?;

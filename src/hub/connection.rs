@@ -73,7 +73,12 @@ pub struct Mailbox {
 pub struct Closing(watch::Receiver<Option<Close>>);
 
 impl Connection {
-    pub(super) fn new(id: String, tenant: TenantId, viewer: Viewer, max_queue_bytes: usize) -> (Self, Mailbox, Closing) {
+    pub(super) fn new(
+        id: String,
+        tenant: TenantId,
+        viewer: Viewer,
+        max_queue_bytes: usize,
+    ) -> (Self, Mailbox, Closing) {
         let (outbox, frames) = mpsc::unbounded_channel();
         let (close, closed) = watch::channel(None);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
@@ -101,8 +106,7 @@ impl Connection {
                 addressed && may_see.as_ref().is_none_or(|patterns| patterns.match_any(&event.event_type))
             }
         };
-        allowed
-            && self.wanted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).match_any(&event.event_type)
+        allowed && self.wanted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).match_any(&event.event_type)
     }
 
     /// Queues a frame, or closes the connection as a slow consumer when its queue is full: nothing is dropped in silence.

@@ -76,12 +76,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`JoinError`].
-    pub fn join(
-        &self,
-        tenant: &TenantId,
-        viewer: Viewer,
-        limits: ConnectionLimits,
-    ) -> Result<Joined, JoinError> {
+    pub fn join(&self, tenant: &TenantId, viewer: Viewer, limits: ConnectionLimits) -> Result<Joined, JoinError> {
         self.tenant_or_new(tenant).join(tenant, viewer, limits)
     }
 

@@ -34,12 +34,7 @@ impl TenantHub {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub fn join(
-        &self,
-        tenant: &TenantId,
-        viewer: Viewer,
-        limits: ConnectionLimits,
-    ) -> Result<Joined, JoinError> {
+    pub fn join(&self, tenant: &TenantId, viewer: Viewer, limits: ConnectionLimits) -> Result<Joined, JoinError> {
         let mut state = self.state();
         if state.stopping {
             return Err(JoinError::Stopping);

@@ -30,12 +30,27 @@ pub struct Applied {
 #[derive(Debug)]
 pub enum Rendered {
     /// Nobody emitted: the envelope goes as it is.
-    Unchanged { applied: Vec<Applied> },
-    Emitted { output: Emitted, applied: Vec<Applied> },
-    Dropped { reason: String, applied: Vec<Applied> },
-    Failed { plugin: String, version: u32, failure: Failure, applied: Vec<Applied> },
+    Unchanged {
+        applied: Vec<Applied>,
+    },
+    Emitted {
+        output: Emitted,
+        applied: Vec<Applied>,
+    },
+    Dropped {
+        reason: String,
+        applied: Vec<Applied>,
+    },
+    Failed {
+        plugin: String,
+        version: u32,
+        failure: Failure,
+        applied: Vec<Applied>,
+    },
     /// Ours: a plugin is busy, not compiled, or gone. Try again later.
-    NotReady { reason: String },
+    NotReady {
+        reason: String,
+    },
 }
 
 /// A step with the version that this event goes through.
@@ -267,4 +282,3 @@ impl Rendered {
         }
     }
 }
-

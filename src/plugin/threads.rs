@@ -106,8 +106,7 @@ impl Shared {
             } else if waiting.ended {
                 return;
             } else {
-                let (woken, timeout) =
-                    self.wake.wait_timeout(waiting, SWEEP).unwrap_or_else(PoisonError::into_inner);
+                let (woken, timeout) = self.wake.wait_timeout(waiting, SWEEP).unwrap_or_else(PoisonError::into_inner);
                 waiting = woken;
                 if timeout.timed_out() {
                     drop(waiting);

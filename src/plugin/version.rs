@@ -38,17 +38,22 @@ impl Version {
     ///
     /// # Errors
     /// [`PluginError`], which says what to do about the component.
-    pub fn compile(engine: &Engine, limits: Limits, plugin: &str, number: u32, wasm: &[u8]) -> Result<Self, PluginError> {
+    pub fn compile(
+        engine: &Engine,
+        limits: Limits,
+        plugin: &str,
+        number: u32,
+        wasm: &[u8],
+    ) -> Result<Self, PluginError> {
         if wasm.len() > limits.max_size_bytes {
             return Err(PluginError::TooLarge { size_bytes: wasm.len(), max_bytes: limits.max_size_bytes });
         }
         let component = Component::from_binary(engine, wasm)
             .map_err(|error| PluginError::NotAComponent(first_line(&format!("{error:#}"))))?;
         let linked = Linked::new(engine, &component)?;
-        let about = linked
-            .instantiate(engine, &limits, plugin.to_owned())?
-            .describe()
-            .map_err(|failure| PluginError::Guest(Failure { message: format!("describe {}", failure.message), ..failure }))?;
+        let about = linked.instantiate(engine, &limits, plugin.to_owned())?.describe().map_err(|failure| {
+            PluginError::Guest(Failure { message: format!("describe {}", failure.message), ..failure })
+        })?;
         let patterns = if about.events.is_empty() {
             Patterns::all()
         } else {

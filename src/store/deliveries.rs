@@ -11,7 +11,7 @@ use super::{
     rows::{execute, fetch, pieces},
     writer::Write,
 };
-use crate::event::{now_ms, DeliveryId, Event, EventId, EventType, TenantId, WebhookId};
+use crate::event::{DeliveryId, Event, EventId, EventType, TenantId, WebhookId, now_ms};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryState {
@@ -97,10 +97,17 @@ pub struct Attempt {
 /// What becomes of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    End { state: DeliveryState, reason: Option<String> },
-    Retry { at_ms: i64 },
+    End {
+        state: DeliveryState,
+        reason: Option<String>,
+    },
+    Retry {
+        at_ms: i64,
+    },
     /// Ours, not the receiver's, to answer for: put back without counting.
-    Release { at_ms: i64 },
+    Release {
+        at_ms: i64,
+    },
 }
 
 /// What happened to a delivery that was held in memory.
@@ -373,7 +380,14 @@ async fn with_events(connection: &mut SqliteConnection, ids: &[String]) -> Resul
         .expr_as(Expr::col(("d", "id")), "delivery_id")
         .columns([("d", "webhook_id"), ("d", "attempts"), ("d", "pins")])
         .columns([("e", "seq"), ("e", "id"), ("e", "type"), ("e", "tenant_id"), ("e", "timestamp_ms")])
-        .columns([("e", "user_id"), ("e", "session_id"), ("e", "event_key"), ("e", "source"), ("e", "data"), ("e", "own")])
+        .columns([
+            ("e", "user_id"),
+            ("e", "session_id"),
+            ("e", "event_key"),
+            ("e", "source"),
+            ("e", "data"),
+            ("e", "own"),
+        ])
         .columns([("b", "content_type"), ("b", "headers"), ("b", "body"), ("b", "plugins")])
         .from_as("jf_deliveries", "d")
         .join_as(
@@ -607,7 +621,8 @@ async fn add_totals(connection: &mut SqliteConnection, outcomes: &[Outcome]) -> 
             on_conflict.value(name, Expr::col(("jf_webhook_totals", name)).add(Expr::col(("excluded", name))));
         }
         for name in ["last_success_ms", "last_failure_ms"] {
-            on_conflict.value(name, Func::coalesce([Expr::col(("excluded", name)), Expr::col(("jf_webhook_totals", name))]));
+            on_conflict
+                .value(name, Func::coalesce([Expr::col(("excluded", name)), Expr::col(("jf_webhook_totals", name))]));
         }
         let mut insert = Query::insert();
         insert

@@ -33,7 +33,9 @@ use sqlx::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use deliveries::{Attempt, AttemptRow, DeliveryRow, DeliveryState, Due, EndedRow, LogQuery, Next, Outcome, StoredBody, Totals};
+pub use deliveries::{
+    Attempt, AttemptRow, DeliveryRow, DeliveryState, Due, EndedRow, LogQuery, Next, Outcome, StoredBody, Totals,
+};
 pub use events::{Committed, EventQuery, EventRow, NewDelivery, NewEvent};
 pub use plugins::PluginVersionRow;
 pub use sessions::SessionState;
@@ -108,8 +110,7 @@ impl Store {
     pub async fn open(path: &Path) -> Result<(Self, StoreTask), OpenError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
+            std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
         }
         let lock = lock(path)?;
         let failed = |error: sqlx::Error| OpenError::Database { path: path.to_owned(), reason: explain(&error) };

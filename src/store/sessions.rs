@@ -7,7 +7,7 @@ use super::{
     Store, StoreError,
     rows::{execute, fetch},
 };
-use crate::event::{now_ms, SessionId, TenantId};
+use crate::event::{SessionId, TenantId, now_ms};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionState {
@@ -21,10 +21,7 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn session(&self, id: &SessionId) -> Result<SessionState, StoreError> {
         let mut select = Query::select();
-        select
-            .columns(["tenant_id", "ended_ms"])
-            .from("jf_sessions")
-            .and_where(Expr::col("id").eq(id.as_str()));
+        select.columns(["tenant_id", "ended_ms"]).from("jf_sessions").and_where(Expr::col("id").eq(id.as_str()));
         let rows = fetch(&select, &self.readers).await?;
         let Some(row) = rows.first() else { return Ok(SessionState::Unknown) };
         let Ok(tenant) = TenantId::parse(row.get(0)) else { return Ok(SessionState::Unknown) };

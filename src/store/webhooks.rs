@@ -7,7 +7,7 @@ use super::{
     Store, StoreError,
     rows::{execute, fetch},
 };
-use crate::event::{now_ms, TenantId, WebhookId};
+use crate::event::{TenantId, WebhookId, now_ms};
 
 /// A row, as it stands: it may have been inserted by another program.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -101,8 +101,7 @@ impl Deliverer {
     async fn prepare(&self, webhook: &Webhook, job: &Job) -> Prepared {
         if let Some(stored) = &job.body {
             let headers = serde_json::from_str(&stored.headers).unwrap_or_default();
-            let message =
-                Message { content_type: stored.content_type.clone(), headers, body: stored.body.clone() };
+            let message = Message { content_type: stored.content_type.clone(), headers, body: stored.body.clone() };
             return Prepared::Send { message, plugins: stored.plugins.clone(), changed: true };
         }
         let event = &job.event;
@@ -110,14 +109,12 @@ impl Deliverer {
             return Prepared::Send { message: unchanged(event), plugins: "[]".to_owned(), changed: false };
         }
         let pins: Option<Pins> = job.pins.as_deref().and_then(|pins| serde_json::from_str(pins).ok());
-        let rendered =
-            self.plugins.render(&webhook.chain, pins.as_ref(), event.clone(), destination(webhook)).await;
+        let rendered = self.plugins.render(&webhook.chain, pins.as_ref(), event.clone(), destination(webhook)).await;
         let plugins = plugins_json(rendered.applied());
         match rendered {
             Rendered::Unchanged { .. } => Prepared::Send { message: unchanged(event), plugins, changed: false },
             Rendered::Emitted { output, .. } => {
-                let message =
-                    Message { content_type: output.content_type, headers: output.headers, body: output.body };
+                let message = Message { content_type: output.content_type, headers: output.headers, body: output.body };
                 Prepared::Send { message, plugins, changed: true }
             }
             Rendered::Dropped { reason, .. } => Prepared::Ended { state: DeliveryState::Dropped, reason },
@@ -231,11 +228,7 @@ fn destination(webhook: &Webhook) -> Destination {
 }
 
 fn unchanged(event: &Event) -> Message {
-    Message {
-        content_type: "application/json".to_owned(),
-        headers: Vec::new(),
-        body: event.envelope().into(),
-    }
+    Message { content_type: "application/json".to_owned(), headers: Vec::new(), body: event.envelope().into() }
 }
 
 fn plugins_json(applied: &[Applied]) -> String {

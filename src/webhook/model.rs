@@ -52,8 +52,8 @@ impl Webhook {
         if let Some(key) = &ed25519 {
             signer = signer.with_ed25519(key.clone());
         }
-        let headers: BTreeMap<String, String> =
-            serde_json::from_str(&row.headers).map_err(|_| say("headers", "is no JSON object of strings".to_owned()))?;
+        let headers: BTreeMap<String, String> = serde_json::from_str(&row.headers)
+            .map_err(|_| say("headers", "is no JSON object of strings".to_owned()))?;
         Ok(Self {
             id: row.id,
             tenant: TenantId::parse(&row.tenant_id).map_err(|why| say("tenant_id", why.to_owned()))?,
@@ -61,7 +61,8 @@ impl Webhook {
             url: Url::parse(&row.url).map_err(|error| say("url", error.to_string()))?,
             events: patterns_in(&row.events).map_err(|why| say("events", why))?,
             is_active: row.is_active,
-            retry_count: u32::try_from(row.retry_count).map_err(|_| say("retry_count", "is out of range".to_owned()))?,
+            retry_count: u32::try_from(row.retry_count)
+                .map_err(|_| say("retry_count", "is out of range".to_owned()))?,
             timeout: Duration::from_secs(row.timeout_s.clamp(1, 60).unsigned_abs()),
             headers: headers.into_iter().collect(),
             signer,
@@ -180,19 +181,7 @@ impl Changes {
             fields.require("events", events.as_ref());
         }
         fields.finish()?;
-        Ok(Self {
-            name,
-            url,
-            events,
-            secret,
-            ed25519,
-            retry_count,
-            timeout_s,
-            is_active,
-            description,
-            headers,
-            chain,
-        })
+        Ok(Self { name, url, events, secret, ed25519, retry_count, timeout_s, is_active, description, headers, chain })
     }
 
     /// A row of a new webhook of the tenant, with a secret that is made when none was given.

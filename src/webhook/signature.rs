@@ -20,7 +20,9 @@ impl SigningKey {
 
     /// `v1,<base64>` over `id.timestamp.body`; `timestamp_s` is seconds since epoch, `id` has no dot.
     pub fn sign_v1(&self, id: &str, timestamp_s: i64, body: &[u8]) -> String {
-        self.v1_after(&signed_prefix(id, timestamp_s), body)
+        let prefix = signed_prefix(id, timestamp_s);
+        let digest = self.0.clone().chain_update(prefix).chain_update(body).finalize().into_bytes();
+        labelled("v1,", &digest)
     }
 
     /// `sha256=<hex>` over the body alone.
@@ -28,16 +30,13 @@ impl SigningKey {
         let digest = self.0.clone().chain_update(body).finalize().into_bytes();
         format!("sha256={}", hex::encode(digest))
     }
-
-    fn v1_after(&self, prefix: &str, body: &[u8]) -> String {
-        let digest = self.0.clone().chain_update(prefix).chain_update(body).finalize().into_bytes();
-        labelled("v1,", &digest)
-    }
 }
 
 /// `v1a,<base64>` over `id.timestamp.body`; `timestamp_s` is seconds since epoch, `id` has no dot.
 pub fn sign_v1a(key: &Ed25519Key, id: &str, timestamp_s: i64, body: &[u8]) -> String {
-    v1a_after(key, &signed_prefix(id, timestamp_s), body)
+    // Ed25519 reads its message twice, so it needs it in one piece.
+    let message = [signed_prefix(id, timestamp_s).as_bytes(), body].concat();
+    labelled("v1a,", &key.sign(&message))
 }
 
 /// Everything one webhook signs with, made once and used for every attempt.
@@ -90,15 +89,14 @@ impl Signer {
     /// `id` is the delivery's, without dots; `body` is what goes over the wire, byte for byte.
     pub fn sign(&self, id: &str, timestamp_s: i64, body: &[u8]) -> SignedHeaders {
         let previous = self.previous.as_ref().filter(|previous| timestamp_s < previous.until_s);
-        let prefix = signed_prefix(id, timestamp_s);
-        let mut webhook_signature = self.current.v1_after(&prefix, body);
+        let mut webhook_signature = self.current.sign_v1(id, timestamp_s, body);
         if let Some(previous) = previous {
             webhook_signature.push(' ');
-            webhook_signature += &previous.key.v1_after(&prefix, body);
+            webhook_signature += &previous.key.sign_v1(id, timestamp_s, body);
         }
         if let Some(key) = &self.ed25519 {
             webhook_signature.push(' ');
-            webhook_signature += &v1a_after(key, &prefix, body);
+            webhook_signature += &sign_v1a(key, id, timestamp_s, body);
         }
         SignedHeaders {
             webhook_id: id.to_owned(),
@@ -127,12 +125,6 @@ impl SignedHeaders {
 
 fn signed_prefix(id: &str, timestamp_s: i64) -> String {
     format!("{id}.{timestamp_s}.")
-}
-
-fn v1a_after(key: &Ed25519Key, prefix: &str, body: &[u8]) -> String {
-    // Ed25519 reads its message twice, so it needs it in one piece.
-    let message = [prefix.as_bytes(), body].concat();
-    labelled("v1a,", &key.sign(&message))
 }
 
 fn labelled(version: &str, signature: &[u8]) -> String {

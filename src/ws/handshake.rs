@@ -43,7 +43,8 @@ impl Offer {
                     offer.events = (!patterns.is_empty()).then_some(patterns);
                 }
                 "since" => {
-                    let position = value.split_once(':').and_then(|(epoch, n)| Some((epoch.to_owned(), n.parse().ok()?)));
+                    let position =
+                        value.split_once(':').and_then(|(epoch, n)| Some((epoch.to_owned(), n.parse().ok()?)));
                     let position =
                         position.ok_or_else(|| Invalid::field("since", "must be `<epoch>:<offset>` of a frame"))?;
                     offer.since = Some(position);

@@ -31,9 +31,9 @@ impl AddressLimiter {
         if self.0.len() > MAX_ADDRESSES {
             self.0.retain_recent();
         }
-        self.0.check_key(&address).map_err(|_| {
-            Problem::too_many("rate_limited", "too many connections were opened from this address", 1)
-        })
+        self.0
+            .check_key(&address)
+            .map_err(|_| Problem::too_many("rate_limited", "too many connections were opened from this address", 1))
     }
 }
 

@@ -122,7 +122,8 @@ impl Sockets {
             .max_message_size(max_message)
             .max_frame_size(max_message);
         offer.select(upgrade).on_upgrade(move |socket| {
-            tracker.track_future(async move { Session::run(&sockets.0.api, &sockets.0.config, who, offer, socket).await })
+            tracker
+                .track_future(async move { Session::run(&sockets.0.api, &sockets.0.config, who, offer, socket).await })
         })
     }
 
@@ -132,8 +133,6 @@ impl Sockets {
         }
         let close = handshake::close_of(&problem);
         let tracker = self.0.sessions.clone();
-        Ok(offer
-            .select(upgrade)
-            .on_upgrade(move |socket| tracker.track_future(session::close_at_once(socket, close))))
+        Ok(offer.select(upgrade).on_upgrade(move |socket| tracker.track_future(session::close_at_once(socket, close))))
     }
 }

@@ -82,10 +82,8 @@ impl<'a> Session<'a> {
                 (tenant.clone(), viewer, MAX_VISITOR_QUEUE_BYTES.min(config.max_queue_bytes))
             }
         };
-        let limits = ConnectionLimits {
-            max_queue_bytes,
-            max_connections_per_tenant: config.max_connections_per_tenant,
-        };
+        let limits =
+            ConnectionLimits { max_queue_bytes, max_connections_per_tenant: config.max_connections_per_tenant };
         let joined = match api.hub.join(&tenant, viewer, limits) {
             Ok(joined) => joined,
             Err(refused) => {
@@ -223,7 +221,8 @@ impl<'a> Session<'a> {
             if self.rate_warnings > MAX_RATE_WARNINGS {
                 return Err(ours(4429, "rate_limited"));
             }
-            let frame = control::error("rate_limited", "at most 5 messages a second; this one was not taken", &Value::Null);
+            let frame =
+                control::error("rate_limited", "at most 5 messages a second; this one was not taken", &Value::Null);
             return self.say(frame).await;
         }
         let connection = &self.joined.connection;

@@ -43,7 +43,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("http", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "event", "config"]),
-    ("ws", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "event", "config"]),
+    // A refused handshake is an HTTP answer, and a token is verified in one place.
+    ("ws", &["http", "broadcaster", "webhook", "hub", "presence", "plugin", "store", "event", "config"]),
     ("console", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "event", "config"]),
     ("broadcaster", &["webhook", "hub", "presence", "plugin", "store", "event"]),
     ("webhook", &["store", "plugin", "event"]),

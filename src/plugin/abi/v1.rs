@@ -196,19 +196,21 @@ impl Instance {
                     })
                 })
             }
-            Exports::Filter(it) => {
-                it.jackfield_plugin_filter().call_matches(&mut self.store, to, event).map(|answer| {
-                    answer.map(|delivers| if delivers { Verdict::Pass } else { Verdict::Drop(None) })
-                })
-            }
+            Exports::Filter(it) => it
+                .jackfield_plugin_filter()
+                .call_matches(&mut self.store, to, event)
+                .map(|answer| answer.map(|delivers| if delivers { Verdict::Pass } else { Verdict::Drop(None) })),
         };
         match called {
             Ok(Ok(Verdict::Emit(output))) if output.size() > self.limits.max_output_bytes => Err((
-                Failure::new("output-too-large", format!(
-                    "answered {} bytes, at most {} are taken (PLUGIN_MAX_OUTPUT)",
-                    output.size(),
-                    self.limits.max_output_bytes
-                )),
+                Failure::new(
+                    "output-too-large",
+                    format!(
+                        "answered {} bytes, at most {} are taken (PLUGIN_MAX_OUTPUT)",
+                        output.size(),
+                        self.limits.max_output_bytes
+                    ),
+                ),
                 true,
             )),
             Ok(Ok(verdict)) => Ok(verdict),
