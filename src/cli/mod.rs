@@ -25,7 +25,7 @@ enum Command {
     /// Run the server
     Serve(Box<serve::ServeArgs>),
     /// Print a token signed with JWT_SECRET
-    Token(token::TokenArgs),
+    Token(Box<token::TokenArgs>),
     /// Build plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Event, EventId, EventType, Fields, Invalid, Origin, SessionId, TenantId, UserId, ids::is_text};
+use super::{
+    Event, EventId, EventType, Fields, Invalid, Origin, SessionId, TenantId, UserId,
+    ids::is_text,
+    payload::{ChatSessionCreated, Payload},
+};
 
 /// Bytes of one event as sent.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
@@ -54,6 +58,12 @@ impl Draft {
         let tenant_id: Option<String> = fields.optional("tenant_id", "a string");
         let user = fields.text("user_id", UserId::parse);
         let session = fields.text("session_id", SessionId::parse);
+        let opens = event_type.as_ref().is_some_and(|event_type| event_type.as_str() == ChatSessionCreated::TYPE);
+        if opens && !session.as_ref().is_some_and(SessionId::is_hard_to_guess) {
+            let message =
+                format!("a session is made with an id of at least {} characters", SessionId::MIN_PUBLIC_CHARS);
+            fields.fault("session_id", message);
+        }
         let key = fields.text("key", attribute);
         let source = fields.text("source", attribute);
         let data = fields.raw("data").map_or("null", |raw| raw.get());

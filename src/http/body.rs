@@ -98,11 +98,11 @@ impl ListQuery {
     }
 
     /// # Errors
-    /// 422 for what is no number above 0.
+    /// 422 for what is no number, 0, or too many.
     pub fn limit(&self) -> Result<u64, Problem> {
         match self.get("limit").map(str::parse::<u64>) {
             None => Ok(DEFAULT_LIMIT),
-            Some(Ok(limit)) if limit > 0 => Ok(limit.min(MAX_LIMIT)),
+            Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
             Some(_) => Err(Invalid::field("limit", format!("must be a number from 1 to {MAX_LIMIT}")).into()),
         }
     }

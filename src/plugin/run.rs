@@ -106,7 +106,7 @@ fn run(instances: &mut Instances, steps: &[Ready], event: &Event, to: &Destinati
     let mut attributes = Vec::new();
     let mut last: Option<Emitted> = None;
     for Ready { step, version, stats } in steps {
-        let outcome = match last.as_ref().map_or(Ok(Cow::Borrowed(&*event.data)), |output| json_text(output)) {
+        let outcome = match last.as_ref().map_or(Ok(Cow::Borrowed(&*event.data)), json_text) {
             Ok(data) => {
                 let input = input(event, &data, &attributes);
                 let started = Instant::now();

@@ -24,10 +24,12 @@ const MAX_BATCH: usize = 1000;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 pub enum Write {
-    Commit(Vec<NewEvent>, oneshot::Sender<Result<Vec<Committed>, StoreError>>),
+    Commit(Vec<NewEvent>, CommitReply),
     Outcome(Box<Outcome>),
     Statements(Statements),
 }
+
+type CommitReply = oneshot::Sender<Result<Vec<Committed>, StoreError>>;
 
 /// Runs within the transaction, in a savepoint of its own; what it returns is called once the transaction ended.
 pub type Statements = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Reply> + Send>;
@@ -108,7 +110,7 @@ pub async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Wri
 
 #[derive(Default)]
 struct Batch {
-    commits: Vec<(Vec<NewEvent>, oneshot::Sender<Result<Vec<Committed>, StoreError>>)>,
+    commits: Vec<(Vec<NewEvent>, CommitReply)>,
     outcomes: Vec<Outcome>,
     statements: Vec<Statements>,
 }

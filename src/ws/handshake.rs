@@ -5,12 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
 };
 
-use crate::{
-    config::SocketConfig,
-    event::{Invalid, Patterns},
-    http::Problem,
-    hub::Close,
-};
+use crate::{config::SocketConfig, event::Patterns, http::Problem, hub::Close};
 
 const OUR_PROTOCOL: &str = "jackfield.v1";
 const BEARER_PREFIX: &str = "bearer.";
@@ -26,28 +21,27 @@ pub struct Offer {
     pub events: Option<Patterns>,
     /// `?since=<epoch>:<offset>`.
     pub since: Option<(String, u64)>,
-    foreign_origin: bool,
+    /// What is wrong with it, found before the token is looked at.
+    fault: Option<Problem>,
 }
 
 impl Offer {
-    /// # Errors
-    /// 422 for a query that makes no sense.
-    pub fn read(parts: &Parts, config: &SocketConfig) -> Result<Self, Problem> {
+    pub fn read(parts: &Parts, config: &SocketConfig) -> Self {
         let mut offer = Self::default();
         for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
             match &*name {
                 "token" => offer.token = Some(value.into_owned()),
-                "events" => {
-                    let patterns = value.split(',').map(str::trim).filter(|text| !text.is_empty());
-                    let patterns = Patterns::parse(patterns).map_err(|message| Invalid::field("events", message))?;
-                    offer.events = (!patterns.is_empty()).then_some(patterns);
-                }
+                "events" => match Patterns::parse(value.split(',').map(str::trim).filter(|text| !text.is_empty())) {
+                    Ok(patterns) => offer.events = (!patterns.is_empty()).then_some(patterns),
+                    Err(message) => offer.fault = Some(Problem::bad_request("bad_pattern", message)),
+                },
                 "since" => {
-                    let position =
+                    offer.since =
                         value.split_once(':').and_then(|(epoch, n)| Some((epoch.to_owned(), n.parse().ok()?)));
-                    let position =
-                        position.ok_or_else(|| Invalid::field("since", "must be `<epoch>:<offset>` of a frame"))?;
-                    offer.since = Some(position);
+                    if offer.since.is_none() {
+                        let message = "`since` must be the `<epoch>:<offset>` of a frame";
+                        offer.fault = Some(Problem::bad_request("bad_position", message));
+                    }
                 }
                 _ => {}
             }
@@ -67,18 +61,18 @@ impl Offer {
             }
         }
         let origin = parts.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-        offer.foreign_origin = !config.allowed_origins.is_empty()
-            && origin.is_some_and(|origin| !config.allowed_origins.iter().any(|allowed| allowed == origin));
-        Ok(offer)
+        // Clients that are no browser send no origin.
+        let is_foreign = |origin: &str| !config.allowed_origins.iter().any(|allowed| allowed == origin);
+        if !config.allowed_origins.is_empty() && origin.is_some_and(is_foreign) {
+            offer.fault = Some(Problem::forbidden("pages of this origin may not connect (WS_ALLOWED_ORIGINS)"));
+        }
+        offer
     }
 
     /// # Errors
-    /// 403 for a page from elsewhere. Clients that are no browser send no origin.
-    pub fn origin_allowed(&self) -> Result<(), Problem> {
-        if self.foreign_origin {
-            return Err(Problem::forbidden("pages of this origin may not connect (WS_ALLOWED_ORIGINS)"));
-        }
-        Ok(())
+    /// 400 for a query that makes no sense, 403 for a page from elsewhere.
+    pub fn check(&self) -> Result<(), Problem> {
+        self.fault.clone().map_or(Ok(()), Err)
     }
 
     /// Echoes our protocol only, never the one that carries the token.

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::SocketConfig,
-    event::SessionId,
+    event::{SessionId, TenantId},
     http::{Api, Problem, bearer},
     store::SessionState,
 };
@@ -62,17 +62,17 @@ impl Sockets {
 
 async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
-    let offer = Offer::read(&parts, &sockets.0.config)?;
+    let offer = Offer::read(&parts, &sockets.0.config);
     let upgrade = upgrade(&mut parts).await?;
     let token = bearer(&parts).or(offer.token.as_deref());
-    let verified = offer.origin_allowed().and_then(|()| match token {
+    let verified = offer.check().and_then(|()| match token {
         Some(token) => sockets.0.api.tokens.verify(token),
         None => Err(Problem::unauthorized(
             "missing_token",
             "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`",
         )),
     });
-    match verified {
+    match verified.and_then(|identity| sockets.has_room(&identity.tenant).map(|()| identity)) {
         Ok(identity) => Ok(sockets.accept(upgrade, offer, Who::Member(identity), usize::MAX)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
@@ -88,7 +88,7 @@ async fn visitor(
     request: Request,
 ) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
-    let offer = Offer::read(&parts, &sockets.0.config)?;
+    let offer = Offer::read(&parts, &sockets.0.config);
     let upgrade = upgrade(&mut parts).await?;
     match sockets.session_of(&offer, address, &session).await {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, MAX_VISITOR_MESSAGE)),
@@ -102,14 +102,22 @@ async fn upgrade(parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
 
 impl Sockets {
     async fn session_of(&self, offer: &Offer, address: SocketAddr, session: &str) -> Result<Who, Problem> {
-        offer.origin_allowed()?;
+        offer.check()?;
         self.0.visitors.check(address.ip())?;
         let unknown = || Problem::not_found("there is no such session, or it has ended");
         let session = SessionId::parse(session).map_err(|_| unknown())?;
         match self.0.api.store.session(&session).await? {
-            SessionState::Live(tenant) => Ok(Who::Visitor { tenant, session }),
+            SessionState::Live(tenant) => self.has_room(&tenant).map(|()| Who::Visitor { tenant, session }),
             SessionState::Unknown | SessionState::Ended(_) => Err(unknown()),
         }
+    }
+
+    /// Told here, where a client can read it; kept by the hub, where two handshakes cannot pass at once.
+    fn has_room(&self, tenant: &TenantId) -> Result<(), Problem> {
+        if self.0.api.hub.counts(tenant).clients < self.0.config.max_connections_per_tenant {
+            return Ok(());
+        }
+        Err(Problem::unavailable("too_many_connections", "the tenant has as many connections as it may have"))
     }
 
     fn accept(&self, upgrade: WebSocketUpgrade, offer: Offer, who: Who, max_message: usize) -> Response {

@@ -13,7 +13,6 @@ use crate::plugin::{
     engine::{thread_cpu, ticks},
 };
 
-#[expect(clippy::all, reason = "generated from wit/plugin-1.0.0")]
 mod transform_world {
     wasmtime::component::bindgen!({
         path: "wit/plugin-1.0.0",
@@ -22,7 +21,6 @@ mod transform_world {
     });
 }
 
-#[expect(clippy::all, reason = "generated from wit/plugin-1.0.0")]
 mod filter_world {
     wasmtime::component::bindgen!({
         path: "wit/plugin-1.0.0",
