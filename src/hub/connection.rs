@@ -1,7 +1,7 @@
 //! One connection as the hub sees it: who looks, at what, and the bounded outbox between the hub and the session.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -13,8 +13,8 @@ use crate::event::{Event, Patterns, SessionId, TenantId, UserId};
 /// Who a connection belongs to.
 #[derive(Debug, Clone)]
 pub enum Viewer {
-    /// Came with a token: sees its tenant's events, and those addressed to its user. `may_see` is the token's own limit.
-    Member { user: UserId, may_see: Option<Patterns> },
+    /// Came with a token: sees its tenant's events, and those addressed to its user.
+    Member { user: UserId },
     /// Came through a public session: sees that session's chat events only.
     Visitor { session: SessionId },
 }
@@ -22,7 +22,7 @@ pub enum Viewer {
 impl Viewer {
     pub fn user(&self) -> Option<&UserId> {
         match self {
-            Self::Member { user, .. } => Some(user),
+            Self::Member { user } => Some(user),
             Self::Visitor { .. } => None,
         }
     }
@@ -54,13 +54,20 @@ pub struct Connection {
     pub id: String,
     pub tenant: TenantId,
     pub viewer: Viewer,
-    /// What the client asked to see. Written by its session, read by each publish; never held over an await.
-    wanted: Mutex<Patterns>,
+    /// Written by its session, read by each publish; never held over an await.
+    filter: Mutex<Filter>,
     /// Bounded by `queued_bytes`, not by items.
     outbox: mpsc::UnboundedSender<Frame>,
     queued_bytes: Arc<AtomicUsize>,
     max_queue_bytes: usize,
     close: watch::Sender<Option<Close>>,
+}
+
+struct Filter {
+    /// The token's own limit.
+    allowed: Option<Patterns>,
+    /// What the client asked for.
+    wanted: Patterns,
 }
 
 /// The session's end: the frames.
@@ -83,30 +90,38 @@ impl Connection {
         let (close, closed) = watch::channel(None);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let mailbox = Mailbox { frames, queued_bytes: queued_bytes.clone() };
-        let wanted = Mutex::new(Patterns::all());
-        let connection = Self { id, tenant, viewer, wanted, outbox, queued_bytes, max_queue_bytes, close };
+        let filter = Mutex::new(Filter { allowed: None, wanted: Patterns::all() });
+        let connection = Self { id, tenant, viewer, filter, outbox, queued_bytes, max_queue_bytes, close };
         (connection, mailbox, Closing(closed))
     }
 
     pub fn subscribe(&self, patterns: Patterns) {
-        *self.wanted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = patterns;
+        self.filter().wanted = patterns;
+    }
+
+    /// Sets the limit that the client's token names.
+    pub fn allow(&self, patterns: Option<Patterns>) {
+        self.filter().allowed = patterns;
+    }
+
+    fn filter(&self) -> MutexGuard<'_, Filter> {
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The rule of who sees what (contract §3 and §5), in one place.
     pub fn sees(&self, event: &Event) -> bool {
-        let allowed = match &self.viewer {
+        let addressed = match &self.viewer {
             Viewer::Visitor { session } => {
-                return event.session.as_ref() == Some(session) && event.event_type.as_str().starts_with("chat.");
+                event.session.as_ref() == Some(session) && event.event_type.as_str().starts_with("chat.")
             }
-            Viewer::Member { user, may_see } => {
-                let addressed = match (&event.user, &event.session) {
-                    (Some(addressee), _) => addressee == user,
-                    (None, _) => true,
-                };
-                addressed && may_see.as_ref().is_none_or(|patterns| patterns.match_any(&event.event_type))
-            }
+            Viewer::Member { user } => event.user.as_ref().is_none_or(|addressee| addressee == user),
         };
-        allowed && self.wanted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).match_any(&event.event_type)
+        if !addressed {
+            return false;
+        }
+        let filter = self.filter();
+        filter.wanted.match_any(&event.event_type)
+            && filter.allowed.as_ref().is_none_or(|allowed| allowed.match_any(&event.event_type))
     }
 
     /// Queues a frame, or closes the connection as a slow consumer when its queue is full: nothing is dropped in silence.

@@ -1,6 +1,7 @@
 //! The threads on which guests run: one per core, apart from the runtime's, with tenants taking turns for them.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -101,7 +102,10 @@ impl Shared {
         loop {
             if let Some((_, job)) = waiting.jobs.pop() {
                 drop(waiting);
-                job(&mut instances);
+                // A panic here is ours, not a guest's: it must not take the thread with it, nor leave instances half used.
+                if catch_unwind(AssertUnwindSafe(|| job(&mut instances))).is_err() {
+                    instances = Instances::default();
+                }
                 waiting = self.lock();
             } else if waiting.ended {
                 return;

@@ -152,7 +152,8 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         self.send(writer::Write::Statements(writer::statements(statements, reply))).await?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        // No answer: the transaction failed before these statements had their turn.
+        answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
     }
 
     async fn send(&self, write: writer::Write) -> Result<(), StoreError> {

@@ -167,7 +167,7 @@ impl Scheduler {
         state.queued_bytes -= job.weight();
         state.make_ready(&tenant, webhook, self.max_in_flight_per_webhook);
         let more = !state.ready.is_empty();
-        let due = state.endpoints.get(&webhook).is_some_and(|endpoint| endpoint.due_ms.is_some());
+        let due = state.endpoints.get(&webhook).is_some_and(Endpoint::has_just_made_room);
         drop(guard);
         if more {
             self.jobs.notify_one();
@@ -273,6 +273,12 @@ impl Endpoint {
     fn claim_room(&self) -> usize {
         let room = MAX_QUEUED_PER_WEBHOOK.saturating_sub(self.jobs.len() + self.reserved);
         if room * 2 >= MAX_QUEUED_PER_WEBHOOK { room } else { 0 }
+    }
+
+    /// Whether there is something to claim, and this job was the one that made room for a claim.
+    fn has_just_made_room(&self) -> bool {
+        let room = MAX_QUEUED_PER_WEBHOOK.saturating_sub(self.jobs.len() + self.reserved);
+        self.due_ms.is_some() && (room * 2 == MAX_QUEUED_PER_WEBHOOK || self.jobs.is_empty())
     }
 
     fn is_idle(&self) -> bool {

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_reference_comes_back_and_is_no_part_of_the_event() {
-        let member = Viewer::Member { user: UserId::parse("a").unwrap(), may_see: None };
+        let member = Viewer::Member { user: UserId::parse("a").unwrap() };
         let text = r#"{"type":"chat.message","ref":"r1","data":{ "b":1.0,"a":2 }}"#;
         let (reference, frame) = parse(text, &TenantId::parse("acme").unwrap(), &member);
         let Ok(ClientFrame::Publish(draft)) = frame else { panic!("{frame:?}") };

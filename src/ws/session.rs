@@ -36,6 +36,7 @@ const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
 const EXPIRY_GRACE: Duration = Duration::from_secs(25);
 /// How long a close may take that a slow client has to read its way to.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// What may wait for a visitor.
 const MAX_VISITOR_QUEUE_BYTES: usize = 128 * 1024;
 /// Messages over the limit that are answered before the connection is closed.
@@ -71,10 +72,10 @@ enum End {
 }
 
 impl<'a> Session<'a> {
-    pub async fn run(api: &'a Api, config: &'a SocketConfig, who: Who, offer: Offer, mut socket: WebSocket) {
+    pub async fn run(api: &'a Api, config: &'a SocketConfig, who: Who, offer: Offer, socket: WebSocket) {
         let (tenant, viewer, max_queue_bytes) = match &who {
             Who::Member(identity) => {
-                let viewer = Viewer::Member { user: identity.user.clone(), may_see: identity.events.clone() };
+                let viewer = Viewer::Member { user: identity.user.clone() };
                 (identity.tenant.clone(), viewer, config.max_queue_bytes)
             }
             Who::Visitor { tenant, session } => {
@@ -91,10 +92,12 @@ impl<'a> Session<'a> {
                     JoinError::TenantFull => "too_many_connections",
                     JoinError::Stopping => "draining",
                 };
-                close_politely(&mut socket, &Close { code: 1013, reason, after_ms: Some(1000) }).await;
-                return;
+                return close_at_once(socket, Close { code: 1013, reason, after_ms: Some(1000) }).await;
             }
         };
+        if let Who::Member(identity) = &who {
+            joined.connection.allow(identity.events.clone());
+        }
         if let Some(patterns) = &offer.events {
             joined.connection.subscribe(patterns.clone());
         }
@@ -123,6 +126,7 @@ impl<'a> Session<'a> {
         api.hub.leave(&session.joined.connection);
         if let End::Close(close) = end {
             close_politely(&mut session.sink, &close).await;
+            await_answer(&mut session.stream).await;
         }
     }
 
@@ -153,6 +157,13 @@ impl<'a> Session<'a> {
         let mut frames = Vec::with_capacity(MAX_FRAMES_PER_WRITE);
         loop {
             let wake = self.next_wake();
+            // Looked at first: a connection that always has something to read or write would never come to it.
+            if Instant::now() >= wake {
+                if let Err(end) = self.look_at_clock().await {
+                    return end;
+                }
+                continue;
+            }
             let ended = tokio::select! {
                 biased;
                 close = self.joined.closing.closed() => Err(End::Close(close)),
@@ -160,7 +171,7 @@ impl<'a> Session<'a> {
                 received = self.joined.mailbox.frames(&mut frames, MAX_FRAMES_PER_WRITE) => {
                     if received == 0 { Err(End::Gone) } else { self.write(&mut frames).await }
                 }
-                () = tokio::time::sleep_until(wake.into()) => self.look_at_clock().await,
+                () = tokio::time::sleep_until(wake.into()) => Ok(()),
             };
             if let Err(end) = ended {
                 return end;
@@ -256,6 +267,7 @@ impl<'a> Session<'a> {
         let refused = match self.api.tokens.verify(token) {
             Ok(new) if new.tenant == current.tenant && new.user == current.user => {
                 let frame = control::auth_ok(new.expires_in_ms());
+                self.joined.connection.allow(new.events.clone());
                 self.who = Who::Member(new);
                 self.note_expiry();
                 return self.say(frame).await;
@@ -278,12 +290,9 @@ impl<'a> Session<'a> {
     }
 
     async fn write(&mut self, frames: &mut Vec<Frame>) -> Result<(), End> {
-        for frame in frames.drain(..) {
-            // Made from a String, so it is UTF-8.
-            let text = Utf8Bytes::try_from(frame.into_bytes()).unwrap_or_default();
-            self.sink.feed(Message::Text(text)).await.map_err(|_| End::Gone)?;
-        }
-        self.flush().await
+        // Made from a String, so it is UTF-8.
+        let text = |frame: Frame| Message::Text(Utf8Bytes::try_from(frame.into_bytes()).unwrap_or_default());
+        self.send_all(frames.drain(..).map(text)).await
     }
 
     async fn say(&mut self, text: String) -> Result<(), End> {
@@ -291,17 +300,24 @@ impl<'a> Session<'a> {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), End> {
-        self.sink.feed(message).await.map_err(|_| End::Gone)?;
-        self.flush().await
+        self.send_all(std::iter::once(message)).await
     }
 
-    /// A client that does not read holds us here: until its queue is over its limit, or it has been silent too long.
-    async fn flush(&mut self) -> Result<(), End> {
-        let deadline = self.last_heard.max(Instant::now()) + self.config.pong_timeout;
+    /// Feeds all, flushes once. A client that does not read holds us here: until its queue is over its limit, or for the
+    /// time in which it should have been heard of.
+    async fn send_all(&mut self, messages: impl Iterator<Item = Message>) -> Result<(), End> {
+        let sink = &mut self.sink;
+        let sending = async {
+            for message in messages {
+                sink.feed(message).await?;
+            }
+            sink.flush().await
+        };
         tokio::select! {
-            flushed = self.sink.flush() => flushed.map_err(|_| End::Gone),
+            biased;
+            sent = sending => sent.map_err(|_| End::Gone),
             close = self.joined.closing.closed() => Err(End::Close(close)),
-            () = tokio::time::sleep_until(deadline.into()) => Err(ours(4512, "no_pong")),
+            () = tokio::time::sleep(self.config.pong_timeout) => Err(ours(4512, "no_pong")),
         }
     }
 }
@@ -321,7 +337,7 @@ fn protocol_end(error: &axum::Error) -> End {
     }
 }
 
-/// Says goodbye, closes, and waits for the client's own close, all within one deadline.
+/// Says goodbye and closes, within one deadline.
 async fn close_politely<S>(sink: &mut S, close: &Close)
 where
     S: futures_util::Sink<Message> + Unpin,
@@ -339,10 +355,17 @@ where
     let _ = tokio::time::timeout(CLOSE_DEADLINE, goodbye).await;
 }
 
+/// Waits for the client's own close: hanging up before it has read ours could take the code with it.
+async fn await_answer<S>(stream: &mut S)
+where
+    S: futures_util::Stream<Item = Result<Message, axum::Error>> + Unpin,
+{
+    let answered = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = tokio::time::timeout(ANSWER_DEADLINE, answered).await;
+}
+
 /// Refuses a client that cannot read a status.
 pub async fn close_at_once(mut socket: WebSocket, close: Close) {
     close_politely(&mut socket, &close).await;
-    // The code is lost if we hang up before the client has answered.
-    let answered = async { while let Some(Ok(_)) = socket.next().await {} };
-    let _ = tokio::time::timeout(Duration::from_secs(2), answered).await;
+    await_answer(&mut socket).await;
 }

@@ -1,7 +1,7 @@
 //! PLUGIN_DIR: files come, change, break and go while events flow.
 
-use crate::support::guests::{component_of_another_world, not_a_component, transformer};
 use crate::support::Server;
+use crate::support::guests::{component_of_another_world, not_a_component, transformer};
 use serde_json::json;
 
 /// A server whose tenant `acme` sees `call.ended` through `shared/guest`, version 1, on its sockets.
