@@ -1,16 +1,20 @@
 //! Settings: the only reader of flags and environment. Every setting is a flag and an environment variable of the same
 //! name; the flag wins. All mistakes are found before any is reported.
 
+mod reader;
+mod settings;
+
 use std::{
-    fmt::Display,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
     time::Duration,
 };
 
-use clap::Args;
 use ipnet::IpNet;
+
+use reader::{Reader, duration, number, size, sqlite_path};
+pub use settings::{Settings, TokenSettings};
 
 use crate::webhook::RetrySchedule;
 
@@ -35,111 +39,6 @@ const NOT_READ_YET: &[&str] = &[
     "PLUGIN_COMPILE_TIMEOUT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
-
-/// The flags of `jackfield serve`, as text: [`Config::parse`] reads them.
-#[derive(Debug, Default, Clone, Args)]
-pub struct Settings {
-    /// Address to listen on [default: 0.0.0.0]
-    #[arg(long, env = "SERVER_HOST")]
-    pub server_host: Option<String>,
-    /// Port to listen on [default: 8000]
-    #[arg(long, env = "SERVER_PORT")]
-    pub server_port: Option<String>,
-    /// Where events and deliveries are kept [default: sqlite://data/jackfield.db]
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    #[command(flatten)]
-    pub tokens: TokenSettings,
-    /// Bytes of read buffer per connection [default: 1024]
-    #[arg(long, env = "WS_READ_BUFFER_SIZE")]
-    pub ws_read_buffer_size: Option<String>,
-    /// Bytes of write buffer per connection [default: 1024]
-    #[arg(long, env = "WS_WRITE_BUFFER_SIZE")]
-    pub ws_write_buffer_size: Option<String>,
-    /// Time between pings [default: 30s]
-    #[arg(long, env = "WS_PING_INTERVAL")]
-    pub ws_ping_interval: Option<String>,
-    /// Silence after which a connection is closed [default: 60s]
-    #[arg(long, env = "WS_PONG_TIMEOUT")]
-    pub ws_pong_timeout: Option<String>,
-    /// Bytes that may wait for one connection [default: 1MiB]
-    #[arg(long, env = "WS_MAX_QUEUE_BYTES")]
-    pub ws_max_queue_bytes: Option<String>,
-    /// Largest message of a client [default: 64KiB]
-    #[arg(long, env = "WS_MAX_MESSAGE_SIZE")]
-    pub ws_max_message_size: Option<String>,
-    /// Connections of one tenant [default: 10000]
-    #[arg(long, env = "WS_MAX_CONNECTIONS_PER_TENANT")]
-    pub ws_max_connections_per_tenant: Option<String>,
-    /// Origins of pages that may connect, comma-separated [default: *]
-    #[arg(long, env = "WS_ALLOWED_ORIGINS")]
-    pub ws_allowed_origins: Option<String>,
-    /// Delivery loops, each driving many requests at once [default: 10]
-    #[arg(long, env = "WEBHOOK_WORKERS")]
-    pub webhook_workers: Option<String>,
-    /// Requests under way at once [default: 512]
-    #[arg(long, env = "WEBHOOK_MAX_IN_FLIGHT")]
-    pub webhook_max_in_flight: Option<String>,
-    /// Requests under way at once to one webhook [default: 16]
-    #[arg(long, env = "WEBHOOK_MAX_IN_FLIGHT_PER_ENDPOINT")]
-    pub webhook_max_in_flight_per_endpoint: Option<String>,
-    /// Waits before the retries [default: 5s,30s,2m,10m,30m,1h,3h,6h,12h,24h]
-    #[arg(long, env = "WEBHOOK_RETRY_SCHEDULE")]
-    pub webhook_retry_schedule: Option<String>,
-    /// Networks that may be dialled although private: `10.1.0.0/16,127.0.0.0/8`
-    #[arg(long, env = "WEBHOOK_ALLOW_NETS")]
-    pub webhook_allow_nets: Option<String>,
-    /// Folder of components that every tenant may use, watched [default: plugins/dist]
-    #[arg(long, env = "PLUGIN_DIR")]
-    pub plugin_dir: Option<String>,
-    /// Largest component [default: 32MiB]
-    #[arg(long, env = "PLUGIN_MAX_SIZE")]
-    pub plugin_max_size: Option<String>,
-    /// Memory of one instance, summed over its memories [default: 64MiB]
-    #[arg(long, env = "PLUGIN_MAX_MEMORY")]
-    pub plugin_max_memory: Option<String>,
-    /// CPU time of one call [default: 50ms]
-    #[arg(long, env = "PLUGIN_DEADLINE")]
-    pub plugin_deadline: Option<String>,
-    /// Largest answer of one call [default: 1MiB]
-    #[arg(long, env = "PLUGIN_MAX_OUTPUT")]
-    pub plugin_max_output: Option<String>,
-    /// Time from a stop signal to the exit [default: 5s]
-    #[arg(long, env = "SHUTDOWN_GRACE")]
-    pub shutdown_grace: Option<String>,
-    /// `text` or `json`, on stderr [default: text]
-    #[arg(long, env = "LOG_FORMAT")]
-    pub log_format: Option<String>,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter by module [default: info]
-    #[arg(long, env = "LOG_LEVEL")]
-    pub log_level: Option<String>,
-}
-
-/// The settings that tokens are made and verified by.
-#[derive(Debug, Default, Clone, Args)]
-pub struct TokenSettings {
-    /// HS256 key of the tokens, at least 32 bytes
-    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
-    pub jwt_secret: Option<String>,
-    /// Required `iss` of the tokens
-    #[arg(long, env = "JWT_ISSUER")]
-    pub jwt_issuer: Option<String>,
-    /// Required `aud` of the tokens
-    #[arg(long, env = "JWT_AUDIENCE")]
-    pub jwt_audience: Option<String>,
-    /// Claim that names the user [default: sub]
-    #[arg(long, env = "JWT_CLAIM_USER")]
-    pub jwt_claim_user: Option<String>,
-    /// Claim that names the tenant [default: tenant_id]
-    #[arg(long, env = "JWT_CLAIM_TENANT")]
-    pub jwt_claim_tenant: Option<String>,
-    /// Claim that names the role [default: role]
-    #[arg(long, env = "JWT_CLAIM_ROLE")]
-    pub jwt_claim_role: Option<String>,
-    /// Roles of another backend: `manager=admin,bot=service`
-    #[arg(long, env = "JWT_ROLE_MAP")]
-    pub jwt_role_map: Option<String>,
-}
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -387,68 +286,6 @@ fn read_plugins(r: &mut Reader, settings: &Settings) -> Option<PluginConfig> {
         deadline: deadline?,
         max_output_bytes: max_output?,
     })
-}
-
-/// Collects mistakes while it reads.
-#[derive(Default)]
-struct Reader {
-    mistakes: Vec<String>,
-}
-
-impl Reader {
-    fn read<T, E: Display>(
-        &mut self,
-        name: &str,
-        value: &Option<String>,
-        default: &str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        let text = value.as_deref().filter(|text| !text.is_empty()).unwrap_or(default);
-        parse(text).map_err(|error| self.mistake(name, &error.to_string())).ok()
-    }
-
-    fn mistake(&mut self, name: &str, message: &str) {
-        self.mistakes.push(format!("{name} {message}"));
-    }
-
-    fn finish<T>(self, value: Option<T>) -> Result<T, Vec<String>> {
-        match value {
-            Some(value) if self.mistakes.is_empty() => Ok(value),
-            _ => Err(self.mistakes),
-        }
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(format!("{text:?} is no duration such as 250ms, 30s or 5m")),
-    }
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    let refused = || format!("{text:?} is no size such as 512, 64KiB or 16MiB");
-    let bytes = text.parse::<bytesize::ByteSize>().map_err(|_| refused())?.as_u64();
-    usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(refused)
-}
-
-fn number(bounds: std::ops::RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
-    move |text| {
-        let refused = || format!("{text:?} is no number from {} to {}", bounds.start(), bounds.end());
-        text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(refused)
-    }
-}
-
-fn sqlite_path(url: &str) -> Result<PathBuf, String> {
-    if let Some(rest) = url.strip_prefix("sqlite:") {
-        let path = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
-        if path.is_empty() || path == ":memory:" {
-            return Err("names no file: use sqlite://folder/name.db, or sqlite:///absolute/name.db".to_owned());
-        }
-        return Ok(PathBuf::from(path));
-    }
-    let scheme = url.split(':').next().unwrap_or_default();
-    Err(format!("has the scheme {scheme:?}: this version keeps its data in SQLite, use sqlite://folder/name.db"))
 }
 
 #[cfg(test)]

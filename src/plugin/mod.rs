@@ -15,6 +15,7 @@ mod abi;
 mod call;
 mod chain;
 mod engine;
+mod headers;
 mod instances;
 mod registry;
 mod reload;
@@ -28,9 +29,10 @@ use std::time::Duration;
 
 pub use call::{Destination, Emitted};
 pub use chain::{Chain, ChainSpec, OnError, Pins};
+pub use headers::check_header;
 pub use registry::{PluginInfo, Plugins};
 pub use reload::PluginFolder;
-pub use run::{Applied, Rendered, check_header, socket_data};
+pub use run::{Applied, Rendered, socket_data};
 pub use socket_chains::{PutChainError, SocketChains};
 pub use version::Bench;
 

@@ -10,9 +10,11 @@
 //!
 //! Deliberately absent: any decision. Who is owed what, and when to retry, is said by the callers.
 
-mod deliveries;
 mod events;
+mod outcomes;
 mod plugins;
+mod queue;
+mod records;
 mod rows;
 mod sessions;
 mod socket_chains;
@@ -33,11 +35,11 @@ use sqlx::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use deliveries::{
-    Attempt, AttemptRow, DeliveryRow, DeliveryState, Due, EndedRow, LogQuery, Next, Outcome, StoredBody, Totals,
-};
 pub use events::{Committed, EventQuery, EventRow, NewDelivery, NewEvent};
+pub use outcomes::{Attempt, DeliveryState, Next, Outcome, StoredBody};
 pub use plugins::PluginVersionRow;
+pub use queue::{DeliveryRow, Due};
+pub use records::{AttemptRow, EndedRow, LogQuery, Totals};
 pub use sessions::SessionState;
 pub use webhooks::WebhookRow;
 

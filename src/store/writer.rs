@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     StoreError,
-    deliveries::{self, Outcome},
     events::{self, Committed, NewEvent},
     explain,
+    outcomes::{self, Outcome},
 };
 
 /// Requests in one transaction at most: bounds the time that the first of them waits.
@@ -170,7 +170,7 @@ impl Batch {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let events: Vec<&NewEvent> = self.commits.iter().flat_map(|(events, _)| events).collect();
         let committed = events::insert(&mut *connection, &events).await?;
-        deliveries::record(&mut *connection, &self.outcomes).await?;
+        outcomes::record(&mut *connection, &self.outcomes).await?;
         for statements in self.statements.drain(..) {
             replies.push(statements(&mut *connection).await);
         }

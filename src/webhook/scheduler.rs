@@ -23,6 +23,8 @@ const MAX_QUEUED_PER_WEBHOOK: usize = 1_000;
 /// Jobs in memory, and bytes of their events.
 const MAX_QUEUED: usize = 20_000;
 const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// Rows of one claim: bounds the bytes that it may bring.
+const MAX_CLAIM: usize = 200;
 /// What an event weighs besides its data.
 const EVENT_OVERHEAD_BYTES: usize = 512;
 
@@ -77,6 +79,8 @@ struct State {
     endpoints: HashMap<WebhookId, Endpoint>,
     queued: usize,
     queued_bytes: usize,
+    /// Something is due, but memory is full.
+    claims_wait: bool,
 }
 
 #[derive(Default)]
@@ -168,6 +172,7 @@ impl Scheduler {
         state.make_ready(&tenant, webhook, self.max_in_flight_per_webhook);
         let more = !state.ready.is_empty();
         let due = state.endpoints.get(&webhook).is_some_and(Endpoint::has_just_made_room);
+        let due = state.has_just_made_room() || due;
         drop(guard);
         if more {
             self.jobs.notify_one();
@@ -192,14 +197,10 @@ impl Scheduler {
         let now = now_ms();
         let mut guard = self.state();
         let state = &mut *guard;
-        let mut room = MAX_QUEUED.saturating_sub(state.queued);
-        if state.queued_bytes >= MAX_QUEUED_BYTES {
-            room = 0;
-        }
+        let mut room = state.claim_room();
         let mut dues = Vec::new();
         for (webhook, endpoint) in &mut state.endpoints {
-            // Claims of a few at a time would cost more than they bring.
-            let own_room = endpoint.claim_room().min(room);
+            let own_room = endpoint.claim_room().min(MAX_CLAIM).min(room);
             if own_room > 0 && endpoint.due_ms.is_some_and(|due| due <= now) {
                 endpoint.due_ms = None;
                 room -= own_room;
@@ -214,8 +215,10 @@ impl Scheduler {
     pub async fn due(&self) {
         let noted = self.dues.notified();
         let soonest = {
-            let state = self.state();
-            let roomy = state.endpoints.values().filter(|endpoint| endpoint.claim_room() > 0);
+            let mut state = self.state();
+            state.claims_wait = state.claim_room() == 0;
+            let wait = state.claims_wait;
+            let roomy = state.endpoints.values().filter(|endpoint| !wait && endpoint.claim_room() > 0);
             roomy.filter_map(|endpoint| endpoint.due_ms).min()
         };
         match soonest {
@@ -250,6 +253,23 @@ impl Scheduler {
 }
 
 impl State {
+    /// Room for claims in all, once half of the memory is free.
+    fn claim_room(&self) -> usize {
+        if self.queued_bytes * 2 > MAX_QUEUED_BYTES || self.queued * 2 > MAX_QUEUED {
+            return 0;
+        }
+        MAX_QUEUED - self.queued
+    }
+
+    /// True once, when claims that had to wait for memory may go on.
+    fn has_just_made_room(&mut self) -> bool {
+        let room = self.claims_wait && self.claim_room() > 0;
+        if room {
+            self.claims_wait = false;
+        }
+        room
+    }
+
     fn push(&mut self, job: Job, max_in_flight: usize) -> bool {
         let (webhook, tenant) = (job.webhook, job.event.tenant.clone());
         self.endpoints.entry(webhook).or_default().jobs.push_back(job);
@@ -269,7 +289,7 @@ impl State {
 }
 
 impl Endpoint {
-    /// Room for a claim, once half of the queue is free.
+    /// Room for a claim, once half of the queue is free: claims of a few at a time would cost more than they bring.
     fn claim_room(&self) -> usize {
         let room = MAX_QUEUED_PER_WEBHOOK.saturating_sub(self.jobs.len() + self.reserved);
         if room * 2 >= MAX_QUEUED_PER_WEBHOOK { room } else { 0 }

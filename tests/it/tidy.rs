@@ -81,7 +81,7 @@ const HOMES: [(&str, &[&str], &str); 9] = [
     ),
     (
         "env = \"",
-        &["config.rs"],
+        &["config/settings.rs"],
         "config.rs is the only reader of the environment, so that --check can see every mistake",
     ),
 ];

@@ -1,0 +1,65 @@
+//! Reading settings from text: each by its unit, and all mistakes before any is told.
+
+use std::{fmt::Display, path::PathBuf, time::Duration};
+
+/// Collects mistakes while it reads.
+#[derive(Default)]
+pub struct Reader {
+    mistakes: Vec<String>,
+}
+
+impl Reader {
+    pub fn read<T, E: Display>(
+        &mut self,
+        name: &str,
+        value: &Option<String>,
+        default: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = value.as_deref().filter(|text| !text.is_empty()).unwrap_or(default);
+        parse(text).map_err(|error| self.mistake(name, &error.to_string())).ok()
+    }
+
+    pub fn mistake(&mut self, name: &str, message: &str) {
+        self.mistakes.push(format!("{name} {message}"));
+    }
+
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Vec<String>> {
+        match value {
+            Some(value) if self.mistakes.is_empty() => Ok(value),
+            _ => Err(self.mistakes),
+        }
+    }
+}
+
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(format!("{text:?} is no duration such as 250ms, 30s or 5m")),
+    }
+}
+
+pub fn size(text: &str) -> Result<usize, String> {
+    let refused = || format!("{text:?} is no size such as 512, 64KiB or 16MiB");
+    let bytes = text.parse::<bytesize::ByteSize>().map_err(|_| refused())?.as_u64();
+    usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(refused)
+}
+
+pub fn number(bounds: std::ops::RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| {
+        let refused = || format!("{text:?} is no number from {} to {}", bounds.start(), bounds.end());
+        text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(refused)
+    }
+}
+
+pub fn sqlite_path(url: &str) -> Result<PathBuf, String> {
+    if let Some(rest) = url.strip_prefix("sqlite:") {
+        let path = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
+        if path.is_empty() || path == ":memory:" {
+            return Err("names no file: use sqlite://folder/name.db, or sqlite:///absolute/name.db".to_owned());
+        }
+        return Ok(PathBuf::from(path));
+    }
+    let scheme = url.split(':').next().unwrap_or_default();
+    Err(format!("has the scheme {scheme:?}: this version keeps its data in SQLite, use sqlite://folder/name.db"))
+}

@@ -1,0 +1,108 @@
+//! Every setting as a flag and an environment variable of one name, as text: nothing is judged here.
+
+use clap::Args;
+
+/// The flags of `jackfield serve`, as text: [`Config::parse`] reads them.
+#[derive(Debug, Default, Clone, Args)]
+pub struct Settings {
+    /// Address to listen on [default: 0.0.0.0]
+    #[arg(long, env = "SERVER_HOST")]
+    pub server_host: Option<String>,
+    /// Port to listen on [default: 8000]
+    #[arg(long, env = "SERVER_PORT")]
+    pub server_port: Option<String>,
+    /// Where events and deliveries are kept [default: sqlite://data/jackfield.db]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    #[command(flatten)]
+    pub tokens: TokenSettings,
+    /// Bytes of read buffer per connection [default: 1024]
+    #[arg(long, env = "WS_READ_BUFFER_SIZE")]
+    pub ws_read_buffer_size: Option<String>,
+    /// Bytes of write buffer per connection [default: 1024]
+    #[arg(long, env = "WS_WRITE_BUFFER_SIZE")]
+    pub ws_write_buffer_size: Option<String>,
+    /// Time between pings [default: 30s]
+    #[arg(long, env = "WS_PING_INTERVAL")]
+    pub ws_ping_interval: Option<String>,
+    /// Silence after which a connection is closed [default: 60s]
+    #[arg(long, env = "WS_PONG_TIMEOUT")]
+    pub ws_pong_timeout: Option<String>,
+    /// Bytes that may wait for one connection [default: 1MiB]
+    #[arg(long, env = "WS_MAX_QUEUE_BYTES")]
+    pub ws_max_queue_bytes: Option<String>,
+    /// Largest message of a client [default: 64KiB]
+    #[arg(long, env = "WS_MAX_MESSAGE_SIZE")]
+    pub ws_max_message_size: Option<String>,
+    /// Connections of one tenant [default: 10000]
+    #[arg(long, env = "WS_MAX_CONNECTIONS_PER_TENANT")]
+    pub ws_max_connections_per_tenant: Option<String>,
+    /// Origins of pages that may connect, comma-separated [default: *]
+    #[arg(long, env = "WS_ALLOWED_ORIGINS")]
+    pub ws_allowed_origins: Option<String>,
+    /// Delivery loops, each driving many requests at once [default: 10]
+    #[arg(long, env = "WEBHOOK_WORKERS")]
+    pub webhook_workers: Option<String>,
+    /// Requests under way at once [default: 512]
+    #[arg(long, env = "WEBHOOK_MAX_IN_FLIGHT")]
+    pub webhook_max_in_flight: Option<String>,
+    /// Requests under way at once to one webhook [default: 16]
+    #[arg(long, env = "WEBHOOK_MAX_IN_FLIGHT_PER_ENDPOINT")]
+    pub webhook_max_in_flight_per_endpoint: Option<String>,
+    /// Waits before the retries [default: 5s,30s,2m,10m,30m,1h,3h,6h,12h,24h]
+    #[arg(long, env = "WEBHOOK_RETRY_SCHEDULE")]
+    pub webhook_retry_schedule: Option<String>,
+    /// Networks that may be dialled although private: `10.1.0.0/16,127.0.0.0/8`
+    #[arg(long, env = "WEBHOOK_ALLOW_NETS")]
+    pub webhook_allow_nets: Option<String>,
+    /// Folder of components that every tenant may use, watched [default: plugins/dist]
+    #[arg(long, env = "PLUGIN_DIR")]
+    pub plugin_dir: Option<String>,
+    /// Largest component [default: 32MiB]
+    #[arg(long, env = "PLUGIN_MAX_SIZE")]
+    pub plugin_max_size: Option<String>,
+    /// Memory of one instance, summed over its memories [default: 64MiB]
+    #[arg(long, env = "PLUGIN_MAX_MEMORY")]
+    pub plugin_max_memory: Option<String>,
+    /// CPU time of one call [default: 50ms]
+    #[arg(long, env = "PLUGIN_DEADLINE")]
+    pub plugin_deadline: Option<String>,
+    /// Largest answer of one call [default: 1MiB]
+    #[arg(long, env = "PLUGIN_MAX_OUTPUT")]
+    pub plugin_max_output: Option<String>,
+    /// Time from a stop signal to the exit [default: 5s]
+    #[arg(long, env = "SHUTDOWN_GRACE")]
+    pub shutdown_grace: Option<String>,
+    /// `text` or `json`, on stderr [default: text]
+    #[arg(long, env = "LOG_FORMAT")]
+    pub log_format: Option<String>,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter by module [default: info]
+    #[arg(long, env = "LOG_LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// The settings that tokens are made and verified by.
+#[derive(Debug, Default, Clone, Args)]
+pub struct TokenSettings {
+    /// HS256 key of the tokens, at least 32 bytes
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+    /// Required `iss` of the tokens
+    #[arg(long, env = "JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// Required `aud` of the tokens
+    #[arg(long, env = "JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// Claim that names the user [default: sub]
+    #[arg(long, env = "JWT_CLAIM_USER")]
+    pub jwt_claim_user: Option<String>,
+    /// Claim that names the tenant [default: tenant_id]
+    #[arg(long, env = "JWT_CLAIM_TENANT")]
+    pub jwt_claim_tenant: Option<String>,
+    /// Claim that names the role [default: role]
+    #[arg(long, env = "JWT_CLAIM_ROLE")]
+    pub jwt_claim_role: Option<String>,
+    /// Roles of another backend: `manager=admin,bot=service`
+    #[arg(long, env = "JWT_ROLE_MAP")]
+    pub jwt_role_map: Option<String>,
+}
