@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use reader::{Reader, duration, number, size, sqlite_path};
+use reader::{Reader, duration, number, size, sqlite_path, text_or};
 pub use settings::{Settings, TokenSettings};
 
 use crate::webhook::RetrySchedule;
@@ -135,7 +135,7 @@ impl LogConfig {
             "json" => Ok(LogFormat::Json),
             _ => Err("must be `text` or `json`".to_owned()),
         });
-        let level = settings.log_level.clone().unwrap_or_else(|| "info".to_owned());
+        let level = text_or(&settings.log_level, "info");
         reader.finish(format.map(|format| Self { format, level }))
     }
 }
@@ -196,14 +196,13 @@ fn read_tokens(r: &mut Reader, settings: &TokenSettings, made: Option<&str>) -> 
             })
             .collect()
     });
-    let claim = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
     Some(TokenConfig {
         secret: secret.as_bytes().to_vec(),
-        issuer: settings.jwt_issuer.clone(),
-        audience: settings.jwt_audience.clone(),
-        claim_user: claim(&settings.jwt_claim_user, "sub"),
-        claim_tenant: claim(&settings.jwt_claim_tenant, "tenant_id"),
-        claim_role: claim(&settings.jwt_claim_role, "role"),
+        issuer: settings.jwt_issuer.clone().filter(|text| !text.is_empty()),
+        audience: settings.jwt_audience.clone().filter(|text| !text.is_empty()),
+        claim_user: text_or(&settings.jwt_claim_user, "sub"),
+        claim_tenant: text_or(&settings.jwt_claim_tenant, "tenant_id"),
+        claim_role: text_or(&settings.jwt_claim_role, "role"),
         role_map: role_map?,
     })
 }
@@ -274,7 +273,7 @@ fn read_webhooks(r: &mut Reader, settings: &Settings) -> Option<WebhookConfig> {
 }
 
 fn read_plugins(r: &mut Reader, settings: &Settings) -> Option<PluginConfig> {
-    let dir = settings.plugin_dir.clone().unwrap_or_else(|| "plugins/dist".to_owned());
+    let dir = text_or(&settings.plugin_dir, "plugins/dist");
     let max_size = r.read("PLUGIN_MAX_SIZE", &settings.plugin_max_size, "32MiB", size);
     let max_memory = r.read("PLUGIN_MAX_MEMORY", &settings.plugin_max_memory, "64MiB", size);
     let deadline = r.read("PLUGIN_DEADLINE", &settings.plugin_deadline, "50ms", duration);

@@ -4,12 +4,18 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// # Errors
+/// When LOG_LEVEL is no filter.
+pub fn filter(config: &LogConfig) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(&config.level).map_err(|error| format!("LOG_LEVEL {:?}: {error}", config.level))
+}
+
 /// Starts logging for the process.
 ///
 /// # Errors
 /// When LOG_LEVEL is no filter, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| format!("LOG_LEVEL {:?}: {error}", config.level))?;
+    let filter = filter(config)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),

@@ -28,7 +28,7 @@ def table(columns, sockets_ms, webhooks_ms, plugins):
     for name, plugin in sorted(plugins.items()):
         if plugin.get("calls"):
             times = plugin.get("microseconds") or {}
-            lines.append(f"{'plugin ' + name:26}  mean {number(times.get('mean'))} µs   p99 {number(times.get('p99'))} µs"
+            lines.append(f"{'plugin ' + name:26}  p50 {number(times.get('p50'))} µs   p99 {number(times.get('p99'))} µs"
                          f"   ({plugin['calls']:,} calls)")
     return lines + [ruler]
 

@@ -46,6 +46,9 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return usage_errors(&mistakes);
         }
     };
+    if let Err(mistake) = telemetry::filter(&log) {
+        return usage_errors(&[mistake]);
+    }
     if args.check {
         println!("the settings are fine");
         return ExitCode::SUCCESS;

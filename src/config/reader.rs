@@ -32,6 +32,11 @@ impl Reader {
     }
 }
 
+/// An empty setting is as one that is not set: compose files and shells make them.
+pub fn text_or(value: &Option<String>, default: &str) -> String {
+    value.as_deref().filter(|text| !text.is_empty()).unwrap_or(default).to_owned()
+}
+
 pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),

@@ -74,6 +74,13 @@ impl<'a> Fields<'a> {
         found.filter(|value| value.get() != "null")
     }
 
+    /// Takes a field that is there and `null`, for the few where that means something else than absent.
+    pub fn take_null(&mut self, name: &str) -> bool {
+        let before = self.values.len();
+        self.values.retain(|(field, value)| field != name || value.get() != "null");
+        self.values.len() < before
+    }
+
     /// Takes an optional field of any deserialisable type; `expected` finishes the sentence "must be …".
     pub fn optional<T: Deserialize<'a>>(&mut self, name: &str, expected: &str) -> Option<T> {
         let raw = self.raw(name)?;

@@ -80,13 +80,22 @@ async fn publish_each(api: &Api, who: &Identity, items: Vec<&str>, key: Option<S
             };
             answers.push(match result {
                 Ok(published) => shown(&published),
-                // Ours, and the same for all of them: the client is to send the request again.
-                Err(PublishError::Store(error)) => return Err(error.into()),
+                // Ours, and the same for all that follow.
+                Err(PublishError::Store(error)) => return Err(stopped_at(piece_n * MAX_ITEMS, error.into())),
                 Err(error) => refused(error.into()),
             });
         }
     }
     Ok((StatusCode::ACCEPTED, Json(Value::from(answers))).into_response())
+}
+
+/// The client is to send the request again, or what is left of it.
+fn stopped_at(committed: usize, problem: Problem) -> Problem {
+    if committed == 0 {
+        return problem;
+    }
+    let detail = format!("the first {committed} events were taken and the others were not: send those again");
+    Problem::unavailable("partly_published", detail)
 }
 
 fn shown(published: &Published) -> Value {

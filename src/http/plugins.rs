@@ -15,16 +15,16 @@ use super::{
 };
 use crate::plugin::PluginInfo;
 
-pub async fn list(_: Identity, State(api): State<Api>) -> Json<Page<PluginInfo>> {
-    Page::whole(api.plugins.list())
+pub async fn list(who: Identity, State(api): State<Api>) -> Json<Page<PluginInfo>> {
+    Page::whole(api.plugins.list(&who.tenant))
 }
 
 pub async fn show_shared(who: Identity, api: State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
     show(who, api, Path(format!("shared/{name}"))).await
 }
 
-pub async fn show(_: Identity, State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    let info = api.plugins.info(&name).ok_or_else(|| Problem::not_found("there is no such plugin"))?;
+pub async fn show(who: Identity, State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    let info = api.plugins.info(&who.tenant, &name).ok_or_else(|| Problem::not_found("there is no such plugin"))?;
     Ok(Json(json!(info)))
 }
 

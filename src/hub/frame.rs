@@ -6,7 +6,8 @@ use bytes::Bytes;
 pub struct Frame(Bytes);
 
 impl Frame {
-    /// A frame is at most this long, so that every client's default limits take it.
+    /// What clients are told to expect at most. An event is taken up to this size as it was sent, so a frame may be longer
+    /// by what the envelope adds: its id, time and offset.
     pub const MAX_BYTES: usize = 256 * 1024;
 
     pub fn new(text: String) -> Self {

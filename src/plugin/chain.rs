@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{instances::StepConfig, version::Version};
-use crate::event::{EventType, Fields, Invalid, Patterns};
+use crate::event::{EventType, Fields, Invalid, Patterns, TenantId};
 
 const MAX_STEPS: usize = 10;
 const MAX_CONFIG_BYTES: usize = 64 * 1024;
@@ -117,18 +117,20 @@ fn parse_step(json: &str) -> Result<StepSpec, Invalid> {
 
 /// A step bound to the version that serves it. The registry moves the pointer; everybody else reads it.
 pub struct Step {
+    pub tenant: TenantId,
     pub plugin: String,
     pub events: Patterns,
     pub config: StepConfig,
     pub on_error: OnError,
     pub current: ArcSwapOption<Version>,
     /// Why the step is not on the plugin's active version, if it is not.
-    pub held_back: Mutex<Option<String>>,
+    held_back: Mutex<Option<String>>,
 }
 
 impl Step {
-    pub(super) fn new(spec: &StepSpec) -> Self {
+    pub(super) fn new(tenant: &TenantId, spec: &StepSpec) -> Self {
         Self {
+            tenant: tenant.clone(),
             plugin: spec.plugin.clone(),
             events: spec.events.clone(),
             config: StepConfig::new(&spec.config),
@@ -136,6 +138,10 @@ impl Step {
             current: ArcSwapOption::empty(),
             held_back: Mutex::new(None),
         }
+    }
+
+    pub(super) fn why_held_back(&self) -> Option<String> {
+        self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn hold_back(&self, why: Option<String>) {

@@ -14,8 +14,7 @@ use crate::event::TenantId;
 
 const MAX_EVENTS: u32 = 10_000;
 const MAX_IDLE: Duration = Duration::from_secs(60);
-/// Per thread; two threads stay well under the engine's pool.
-const MAX_WARM: usize = 300;
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -30,12 +29,18 @@ struct Warm {
     used: Instant,
 }
 
-#[derive(Default)]
 pub struct Instances {
     warm: HashMap<Key, Warm>,
+    max_warm: usize,
+    swept: Instant,
 }
 
 impl Instances {
+    /// Keeps at most `max_warm` instances.
+    pub fn new(max_warm: usize) -> Self {
+        Self { warm: HashMap::new(), max_warm, swept: Instant::now() }
+    }
+
     /// Runs `call` with the instance for this tenant and configuration, and keeps it if `call` says that it is sound.
     ///
     /// # Errors
@@ -50,13 +55,13 @@ impl Instances {
         let key = Key { tenant: tenant.clone(), version: version.uid, config: config.id };
         let mut warm = match self.warm.remove(&key) {
             Some(warm) if warm.events < MAX_EVENTS => warm,
-            _ => Warm { instance: version.instantiate(&config.text)?, events: 0, used: Instant::now() },
+            _ => Warm { instance: self.instantiate(version, config)?, events: 0, used: Instant::now() },
         };
         let (result, sound) = call(&mut warm.instance);
         if sound {
             warm.events += 1;
             warm.used = Instant::now();
-            if self.warm.len() >= MAX_WARM {
+            if self.warm.len() >= self.max_warm {
                 self.drop_longest_idle();
             }
             self.warm.insert(key, warm);
@@ -64,7 +69,23 @@ impl Instances {
         Ok(result)
     }
 
+    fn instantiate(&mut self, version: &Version, config: &StepConfig) -> Result<Instance, PluginError> {
+        match version.instantiate(&config.text) {
+            // The pool is full: one that idles makes room.
+            Err(PluginError::Busy) if !self.warm.is_empty() => {
+                self.drop_longest_idle();
+                version.instantiate(&config.text)
+            }
+            made => made,
+        }
+    }
+
+    /// Called between jobs: looks at most every ten seconds.
     pub fn drop_idle(&mut self) {
+        if self.swept.elapsed() < SWEEP_EVERY {
+            return;
+        }
+        self.swept = Instant::now();
         self.warm.retain(|_, warm| warm.used.elapsed() < MAX_IDLE);
     }
 

@@ -145,13 +145,13 @@ impl Plugins {
         let _swapping = self.swapping.lock().await;
         let mut steps = Vec::with_capacity(spec.0.len());
         for step in &spec.0 {
-            let step = Arc::new(Step::new(step));
+            let step = Arc::new(Step::new(tenant, step));
             let plugin = self.plugin_or_new(&step.plugin);
             if let Some(active) = plugin.active.load_full() {
-                self.try_version(tenant, &step, &active).await;
+                self.try_version(&step, &active).await;
                 if step.current.load().is_none() {
                     // At a start, the version this step was held on is one of the older ones; without it the step waits.
-                    self.hold_on_older(tenant, &step, &plugin, active.number).await;
+                    self.hold_on_older(&step, &plugin, active.number).await;
                 }
             }
             plugin.state().steps.push(Arc::downgrade(&step));
@@ -165,29 +165,36 @@ impl Plugins {
     /// # Errors
     /// Each step at fault, with the plugin's words.
     pub async fn bind_checked(&self, tenant: &TenantId, field: &str, spec: &ChainSpec) -> Result<Chain, Invalid> {
-        let chain = self.bind(tenant, spec).await;
-        let mut errors = Vec::new();
-        for (n, step) in chain.steps.iter().enumerate() {
-            let active = self.plugin(&step.plugin).and_then(|plugin| plugin.active.load_full());
-            let (place, message) = match active {
-                None => ("plugin", PluginError::Unknown(step.plugin.clone()).to_string()),
-                Some(_) => match step.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-                    Some(why) => ("config", why),
-                    None => continue,
-                },
-            };
-            errors.push(FieldError { field: format!("{field}[{n}].{place}"), message });
+        let fault =
+            |n: usize, place: &str, message: String| FieldError { field: format!("{field}[{n}].{place}"), message };
+        let serves = |name: &str| self.plugin(name).is_some_and(|plugin| plugin.active.load().is_some());
+        let steps = spec.0.iter().enumerate();
+        let unknown: Vec<_> = steps
+            .filter(|(_, step)| !serves(&step.plugin))
+            .map(|(n, step)| fault(n, "plugin", PluginError::Unknown(step.plugin.clone()).to_string()))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(Invalid { errors: unknown });
         }
+        let chain = self.bind(tenant, spec).await;
+        let steps = chain.steps.iter().enumerate();
+        let errors: Vec<_> = steps.filter_map(|(n, step)| Some(fault(n, "config", step.why_held_back()?))).collect();
         if errors.is_empty() { Ok(chain) } else { Err(Invalid { errors }) }
     }
 
-    pub fn list(&self) -> Vec<PluginInfo> {
+    /// As a tenant sees them.
+    pub fn list(&self, tenant: &TenantId) -> Vec<PluginInfo> {
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
-        plugins.values().map(|plugin| plugin.info()).collect()
+        plugins.values().filter(|plugin| plugin.is_known()).map(|plugin| plugin.info(tenant)).collect()
     }
 
-    pub fn info(&self, name: &str) -> Option<PluginInfo> {
-        self.plugin(name).map(|plugin| plugin.info())
+    pub fn info(&self, tenant: &TenantId, name: &str) -> Option<PluginInfo> {
+        self.plugin(name).filter(|plugin| plugin.is_known()).map(|plugin| plugin.info(tenant))
+    }
+
+    /// Full names of the shared plugins.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.plugins.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     pub(super) fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
@@ -221,15 +228,15 @@ impl Plugins {
             state.steps.retain(|step| step.strong_count() > 0);
             state.steps.iter().filter_map(Weak::upgrade).collect()
         };
-        // Configurations are tried for no tenant in particular: such an instance is dropped at once.
-        let mut refused = None;
         for step in steps {
-            refused = self.try_version(&nobody(), &step, &version).await.or(refused);
+            if let Some(why) = self.try_version(&step, &version).await {
+                tracing::warn!(plugin = %version.plugin, "a chain stays on the version before: {why}");
+            }
         }
         if let Some(before) = plugin.active.swap(Some(version.clone())) {
             plugin.keep(before);
         }
-        plugin.state().last_error = refused.map(|why| format!("some chains stay on the version before: {why}"));
+        plugin.state().last_error = None;
         tracing::info!(
             plugin = %version.plugin,
             version = version.number,
@@ -239,9 +246,9 @@ impl Plugins {
     }
 
     /// Moves the step's pointer if the version accepts its configuration; otherwise says why not.
-    async fn try_version(&self, tenant: &TenantId, step: &Arc<Step>, version: &Arc<Version>) -> Option<String> {
+    async fn try_version(&self, step: &Arc<Step>, version: &Arc<Version>) -> Option<String> {
         let (candidate, config) = (version.clone(), step.config.text.clone());
-        let tried = self.threads.run(tenant, move |_| candidate.instantiate(&config).map(|_| ())).await;
+        let tried = self.threads.run(&step.tenant, move |_| candidate.instantiate(&config).map(|_| ())).await;
         let refused = match tried.and_then(|result| result) {
             Ok(()) => None,
             Err(PluginError::Guest(Failure { code, message })) if code == "config" => Some(message),
@@ -254,11 +261,11 @@ impl Plugins {
         refused
     }
 
-    async fn hold_on_older(&self, tenant: &TenantId, step: &Arc<Step>, plugin: &Plugin, newest: u32) {
-        let why = step.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    async fn hold_on_older(&self, step: &Arc<Step>, plugin: &Plugin, newest: u32) {
+        let why = step.why_held_back();
         for number in (1..newest).rev().take(KEPT_VERSIONS) {
             if let Ok(version) = self.version(plugin, number).await
-                && self.try_version(tenant, step, &version).await.is_none()
+                && self.try_version(step, &version).await.is_none()
             {
                 break;
             }
@@ -277,10 +284,6 @@ impl Plugins {
     fn set_error(&self, name: &str, message: Option<String>) {
         self.plugin_or_new(name).state().last_error = message;
     }
-}
-
-fn nobody() -> TenantId {
-    TenantId::parse("0").unwrap_or_else(|_| unreachable!("a digit is a tenant id"))
 }
 
 impl Plugin {
@@ -305,7 +308,21 @@ impl Plugin {
         }
     }
 
-    fn info(&self) -> PluginInfo {
+    /// False for a name that only chains of a start have asked for.
+    fn is_known(&self) -> bool {
+        self.active.load().is_some() || self.state().last_error.is_some()
+    }
+
+    /// What its file's fault was, or why a chain of this tenant could not be taken along.
+    fn last_error(&self, tenant: &TenantId) -> Option<String> {
+        let state = self.state();
+        let mut own = state.steps.iter().filter_map(Weak::upgrade).filter(|step| step.tenant == *tenant);
+        let held_back = own.find_map(|step| step.why_held_back());
+        let held_back = held_back.map(|why| format!("a chain stays on the version before: {why}"));
+        state.last_error.clone().or(held_back)
+    }
+
+    fn info(&self, tenant: &TenantId) -> PluginInfo {
         let active = self.active.load_full();
         let exports = active.as_ref().map(|version| match version.world() {
             "filter-plugin" => vec!["jackfield:plugin/lifecycle@1.0.0", "jackfield:plugin/filter@1.0.0"],
@@ -323,7 +340,7 @@ impl Plugin {
                 events: version.about.events.clone(),
                 config_schema: version.about.config_schema.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             }),
-            last_error: self.state().last_error.clone(),
+            last_error: self.last_error(tenant),
             calls: self.stats.summary(),
         }
     }

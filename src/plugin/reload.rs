@@ -29,7 +29,11 @@ pub struct PluginFolder {
 
 impl PluginFolder {
     pub fn new(plugins: Arc<Plugins>, dir: PathBuf) -> Self {
-        Self { plugins, dir, seen: HashMap::new() }
+        // What the store restored is missed when its file is gone.
+        let names = plugins.names();
+        let restored = names.iter().filter_map(|name| name.strip_prefix("shared/")).map(str::to_owned);
+        let seen = restored.map(|stem| (stem, (0, None))).collect();
+        Self { plugins, dir, seen }
     }
 
     /// Looks at the folder again whenever it changes, until `stopping`.

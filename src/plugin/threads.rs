@@ -9,13 +9,15 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{PluginError, instances::Instances};
+use super::{PluginError, engine, instances::Instances};
 use crate::{event::TenantId, turns::Turns};
 
 /// Jobs of one tenant that may wait. Beyond it, the tenant's callers are told to come back.
 const MAX_WAITING_PER_TENANT: usize = 1024;
 /// Guests recurse on wasmtime's own bound, well inside this.
 const STACK_BYTES: usize = 4 << 20;
+/// Instances kept warm by all threads together: leaves the engine's pool room for those that are being tried.
+const WARM_IN_ALL: usize = engine::MAX_INSTANCES as usize * 6 / 10;
 const SWEEP: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce(&mut Instances) + Send>;
@@ -53,12 +55,14 @@ impl Threads {
     /// When the system gives no thread.
     pub fn start() -> Result<(Self, ThreadsOwner), PluginError> {
         let shared = Arc::new(Shared { waiting: Mutex::default(), wake: Condvar::new() });
-        for n in 0..thread::available_parallelism().map_or(2, usize::from) {
+        let count = thread::available_parallelism().map_or(2, usize::from);
+        for n in 0..count {
             let shared = shared.clone();
+            let max_warm = (WARM_IN_ALL / count).max(1);
             thread::Builder::new()
                 .name(format!("plugin-{n}"))
                 .stack_size(STACK_BYTES)
-                .spawn(move || shared.work())
+                .spawn(move || shared.work(max_warm))
                 .map_err(|error| PluginError::Engine(format!("cannot start a plugin thread: {error}")))?;
         }
         let threads = Self { shared };
@@ -96,16 +100,17 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) {
-        let mut instances = Instances::default();
+    fn work(&self, max_warm: usize) {
+        let mut instances = Instances::new(max_warm);
         let mut waiting = self.lock();
         loop {
             if let Some((_, job)) = waiting.jobs.pop() {
                 drop(waiting);
                 // A panic here is ours, not a guest's: it must not take the thread with it, nor leave instances half used.
                 if catch_unwind(AssertUnwindSafe(|| job(&mut instances))).is_err() {
-                    instances = Instances::default();
+                    instances = Instances::new(max_warm);
                 }
+                instances.drop_idle();
                 waiting = self.lock();
             } else if waiting.ended {
                 return;

@@ -94,13 +94,14 @@ pub struct StoreTask {
 }
 
 impl StoreTask {
-    /// Writes what waits, then closes the file.
+    /// Writes what waits, then closes the file. The writer closes last: only the last connection brings the write-ahead
+    /// log home, and one that may only read cannot.
     pub async fn close(self, store: &Store) {
+        store.readers.close().await;
         self.closing.cancel();
         if let Err(error) = self.writer.await {
             tracing::error!("the database writer ended badly: {error}");
         }
-        store.readers.close().await;
     }
 }
 

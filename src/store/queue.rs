@@ -65,6 +65,9 @@ impl Store {
                     execute(&lease, &mut *connection).await?;
                     rows.extend(with_events(&mut *connection, piece).await?);
                 }
+                if rows.len() < ids.len() {
+                    cancel_unreadable(&mut *connection, &ids, &rows).await?;
+                }
                 rows.sort_by(|a, b| a.id.cmp(&b.id));
                 let next = next_due(&mut *connection, webhook).await?;
                 Ok((rows, next))
@@ -108,6 +111,28 @@ impl Store {
         })
         .await
     }
+}
+
+/// Deliveries whose event is gone or was changed into none by another program: they can never be sent, and must not be
+/// leased for ever.
+async fn cancel_unreadable(
+    connection: &mut SqliteConnection,
+    ids: &[String],
+    rows: &[DeliveryRow],
+) -> Result<(), sqlx::Error> {
+    let read: std::collections::HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let unreadable: Vec<&str> = ids.iter().map(String::as_str).filter(|id| !read.contains(id)).collect();
+    for piece in pieces(&unreadable) {
+        let mut cancel = Query::update();
+        cancel
+            .table("jf_deliveries")
+            .value("state", "cancelled")
+            .value("reason", "its event is gone or cannot be read")
+            .value("ended_ms", now_ms())
+            .and_where(Expr::col("id").is_in(piece.iter().copied()));
+        execute(&cancel, &mut *connection).await?;
+    }
+    Ok(())
 }
 
 async fn next_due(connection: &mut SqliteConnection, webhook: WebhookId) -> Result<Option<Due>, sqlx::Error> {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::SqliteConnection;
+use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -105,6 +105,9 @@ pub async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Wri
             );
             break;
         }
+    }
+    if let Err(error) = connection.close().await {
+        tracing::warn!("the database was not closed in order: {error}");
     }
 }
 

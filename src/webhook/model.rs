@@ -15,6 +15,8 @@ use crate::{
 const DEFAULT_RETRIES: u64 = 8;
 const DEFAULT_TIMEOUT_S: u64 = 30;
 const MAX_HEADERS: usize = 32;
+const MAX_URL_BYTES: usize = 2048;
+const MAX_DESCRIPTION_CHARS: usize = 1000;
 
 /// A subscribed URL, ready to be sent to.
 #[derive(Debug)]
@@ -124,7 +126,8 @@ pub struct Changes {
     retry_count: Option<u64>,
     timeout_s: Option<u64>,
     is_active: Option<bool>,
-    description: Option<String>,
+    /// The inner none takes it away.
+    description: Option<Option<String>>,
     headers: Option<BTreeMap<String, String>>,
     pub chain: Option<ChainSpec>,
 }
@@ -135,11 +138,14 @@ impl Changes {
     /// # Errors
     /// Every field at fault.
     pub fn parse(mut fields: Fields, policy: &AddressPolicy, is_create: bool) -> Result<Self, Invalid> {
-        let name = fields.text("name", |text| match text.trim().len() {
+        let name = fields.text("name", |text| match text.trim().chars().count() {
             1..=200 => Ok(text.to_owned()),
             _ => Err("must be 1 to 200 characters"),
         });
-        let url = fields.text("url", |text| policy.parse_url(text));
+        let url = fields.text("url", |text| match text.len() {
+            0..=MAX_URL_BYTES => policy.parse_url(text).map_err(|refusal| refusal.to_string()),
+            len => Err(format!("is {len} bytes long, at most {MAX_URL_BYTES} are taken")),
+        });
         let texts = fields.optional::<Vec<String>>("events", "a list of patterns");
         let events = match texts.map(|texts| Patterns::parse(texts.iter().map(String::as_str))) {
             Some(Ok(patterns)) if patterns.is_empty() => {
@@ -158,7 +164,16 @@ impl Changes {
         let retry_count = fields.number("retry_count", 0..=20);
         let timeout_s = fields.number("timeout", 1..=60);
         let is_active = fields.optional("is_active", "true or false");
-        let description = fields.optional("description", "a string");
+        let description = if fields.take_null("description") {
+            Some(None)
+        } else {
+            fields
+                .text("description", |text| match text.chars().count() {
+                    0..=MAX_DESCRIPTION_CHARS => Ok(text.to_owned()),
+                    _ => Err(format!("must be at most {MAX_DESCRIPTION_CHARS} characters")),
+                })
+                .map(Some)
+        };
         let headers = headers(&mut fields);
         // Said aloud rather than taken and not kept.
         if fields.raw("rate_limit").is_some() {
@@ -232,9 +247,7 @@ impl Changes {
             row.disabled_reason = None;
         }
         set(&mut row.is_active, self.is_active);
-        if self.description.is_some() {
-            row.description = self.description;
-        }
+        set(&mut row.description, self.description);
         set(&mut row.headers, self.headers.map(|headers| json!(headers).to_string()));
         set(&mut row.chain, self.chain.map(|chain| chain.to_json()));
         row.updated_ms = now_ms();

@@ -46,10 +46,12 @@ pub fn parse(text: &str, tenant: &TenantId, viewer: &Viewer) -> (Value, Result<C
         (Some("resume"), Viewer::Member { .. }) => resume(fields),
         (Some("auth"), Viewer::Member { .. }) => auth(fields),
         (Some("chat.message" | "chat.typing"), _) => publish(text, tenant, viewer),
-        (Some(other), _) => {
-            let message = format!(
-                "{other:?} is nothing a client may send: ping, subscribe, resume, auth, chat.message or chat.typing"
-            );
+        (Some(other), viewer) => {
+            let known = match viewer {
+                Viewer::Member { .. } => "ping, subscribe, resume, auth, chat.message or chat.typing",
+                Viewer::Visitor { .. } => "ping, chat.message or chat.typing",
+            };
+            let message = format!("{other:?} is nothing this client may send: {known}");
             Err(Refused { code: "unknown_type", message })
         }
         (None, _) => Err(Refused { code: "bad_request", message: "the field `type` is missing".to_owned() }),

@@ -8,6 +8,8 @@ use axum::{
 use crate::{config::SocketConfig, event::Patterns, http::Problem, hub::Close};
 
 const OUR_PROTOCOL: &str = "jackfield.v1";
+/// When a client that found no room is to come back.
+const OVERLOADED_AFTER_MS: u64 = 1000;
 const BEARER_PREFIX: &str = "bearer.";
 
 /// The query and headers of a handshake.
@@ -95,5 +97,5 @@ pub fn close_of(problem: &Problem) -> Close {
         StatusCode::SERVICE_UNAVAILABLE => (1013, "overloaded"),
         _ => (4400, "bad_request"),
     };
-    Close { code, reason, after_ms: None }
+    Close { code, reason, after_ms: (code == 1013).then_some(OVERLOADED_AFTER_MS) }
 }

@@ -281,12 +281,14 @@ impl<'a> Session<'a> {
     /// This version keeps no history: whoever was elsewhere before is told what it may have missed.
     async fn tell_gap(&mut self, epoch: &str, offset: u64) -> Result<(), End> {
         let ours = self.api.hub.epoch().to_owned();
-        let reason = match epoch == ours {
-            true if offset >= self.joined.offset => return Ok(()),
-            true => "no_history",
-            false => "epoch_changed",
-        };
-        self.say(control::gap(&ours, offset.saturating_add(1), reason)).await
+        if epoch != ours {
+            // The other run's offsets mean nothing here: all of this one may be news.
+            return self.say(control::gap(&ours, 1, "epoch_changed")).await;
+        }
+        if offset >= self.joined.offset {
+            return Ok(());
+        }
+        self.say(control::gap(&ours, offset.saturating_add(1), "no_history")).await
     }
 
     async fn write(&mut self, frames: &mut Vec<Frame>) -> Result<(), End> {

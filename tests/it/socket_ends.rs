@@ -59,6 +59,24 @@ async fn a_slow_consumer_is_closed_4508_and_a_fast_one_misses_nothing() {
     assert_eq!(slow.expect_close().await, 4508);
 }
 
+/// Its goodbye cannot be written either, and must not keep the session for ever.
+#[tokio::test]
+async fn a_client_that_never_reads_again_is_let_go() {
+    let server = Server::with().env("WS_MAX_QUEUE_BYTES", "256KiB").start().await;
+    let token = Token::of("acme").user("stuck").role("agent").sign();
+    let mut stuck = server.dial("/ws").bearer(&token).small_receive_buffer().open().await;
+    stuck.expect_welcome().await;
+    let text = "x".repeat(60_000);
+    for n in 0..200 {
+        server.publish("acme", json!({"type": "call.incoming", "data": {"n": n, "text": text}})).await;
+    }
+    eventually("the connection to be gone", || async {
+        let stats = server.agent("acme").get("/ws/stats").await;
+        (stats.body["clients"] == 0).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_client_that_answers_no_ping_is_closed_4512() {
     let server = Server::with().env("WS_PING_INTERVAL", "200ms").env("WS_PONG_TIMEOUT", "500ms").start().await;
