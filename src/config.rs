@@ -175,6 +175,12 @@ impl Config {
     }
 }
 
+/// Where cargo keeps the sources of crates: its own setting, or its default.
+pub fn cargo_home() -> Option<PathBuf> {
+    let set = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    set.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+}
+
 fn read_tokens(r: &mut Reader, settings: &TokenSettings, made: Option<&str>) -> Option<TokenConfig> {
     let secret = settings.jwt_secret.as_deref().filter(|secret| !secret.is_empty()).or(made).unwrap_or_default();
     if secret.is_empty() {

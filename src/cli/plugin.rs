@@ -11,6 +11,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use wit_component::{ComponentEncoder, DecodedWasm};
 
+use crate::config::cargo_home;
+
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// What an author does with a plugin.
@@ -96,12 +98,13 @@ impl Plugin {
 
     /// Builds the core module with the author's own cargo and settings, `CARGO_TARGET_DIR` included.
     fn compile(&self) -> Result<Vec<u8>> {
-        ensure_target(&self.folder)?;
+        let sysroot = ensure_target(&self.folder)?;
         // Only the cdylib: with an rlib beside it, for tests, cargo leaves link-time optimisation out, and the plugin is
         // a tenth larger and slower.
         let output = cargo(&self.folder)
             .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--target", TARGET])
             .arg("--message-format=json-render-diagnostics")
+            .args(["--config", &short_paths(&sysroot)])
             .stderr(Stdio::inherit())
             .output()
             .context("failed to run cargo")?;
@@ -127,19 +130,30 @@ fn cargo(folder: &Path) -> Command {
     cargo
 }
 
-/// Says what is missing before cargo says `can't find crate for core` a hundred times.
-fn ensure_target(folder: &Path) -> Result<()> {
+/// Says what is missing before cargo says `can't find crate for core` a hundred times. Answers where the compiler lives.
+fn ensure_target(folder: &Path) -> Result<PathBuf> {
     let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "sysroot"])
         .current_dir(folder)
         .output()
         .context("failed to run rustc: install Rust to build plugins")?;
-    let libraries = String::from_utf8_lossy(&output.stdout);
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     ensure!(
-        output.status.success() && Path::new(libraries.trim()).is_dir(),
+        output.status.success() && sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir(),
         "the target {TARGET} is not installed: run `rustup target add {TARGET}`"
     );
-    Ok(())
+    Ok(sysroot)
+}
+
+/// A setting for cargo that keeps this machine's folders out of the messages of panics, so that a plugin built elsewhere
+/// is the same. Cargo joins it with the author's flags for this target; `RUSTFLAGS` replaces it, and it `build.rustflags`.
+fn short_paths(sysroot: &Path) -> String {
+    let folders =
+        [(cargo_home().map(|home| home.join("registry/src")), "registry"), (Some(sysroot.to_owned()), "rust")];
+    let flags = folders.into_iter().filter_map(|(folder, name)| Some((folder?, name)));
+    // As JSON, which is TOML for an array of texts.
+    let flags = flags.map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display()));
+    format!("target.{TARGET}.rustflags={}", Value::from_iter(flags))
 }
 
 /// Makes a component of a core module; what is one already stays as it is.

@@ -79,6 +79,8 @@ mod event;
 mod host;
 mod instance;
 pub mod pick;
+#[cfg(any(test, all(target_arch = "wasm32", not(target_feature = "atomics"), feature = "allocator")))]
+mod pool;
 mod scan;
 mod verdict;
 

@@ -103,9 +103,10 @@ impl FieldWriter<'_> {
         });
         self.out.push_str("{\"type\":\"mrkdwn\",\"text\":\"");
         let mut text = Limited::new(self.out, FIELD_LIMIT);
-        text.plain("*");
+        text.known("*");
         text.plain(label);
-        text.plain("*\n");
+        text.known("*");
+        text.plain("\n");
         value(&mut text);
         self.out.push_str("\"}");
         self.written += 1;
@@ -152,11 +153,11 @@ fn context(out: &mut String, event: &Event, left_out: usize) {
     element(out, |text| {
         let seconds = event.time_ms / 1_000;
         let mut digits = [0; 20];
-        text.markup("<!date^");
-        text.markup(decimal(seconds, &mut digits));
-        text.markup("^{date_num} {time_secs}|");
-        text.markup(&utc(seconds));
-        text.markup(">");
+        text.known("<!date^");
+        text.known(decimal(seconds, &mut digits));
+        text.known("^{date_num} {time_secs}|");
+        text.known(&utc(seconds));
+        text.known(">");
     });
     for id in [&event.id, &event.tenant] {
         if !id.is_empty() {

@@ -1,5 +1,6 @@
 //! Templates: which one an event type gets, and their texts taken apart into literals and placeholders.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use jackfield_plugin::pick::Picker;
@@ -9,8 +10,8 @@ use crate::config::TemplateConfig;
 
 /// Every template of a step, by what it is for.
 pub(crate) struct Templates {
-    /// Catalogue types and those that the configuration names.
-    exact: BTreeMap<String, Template>,
+    /// Catalogue types and those that the configuration names, sorted [`by_length`].
+    exact: Vec<(String, Template)>,
     /// What types below a prefix (`call.`) get, longest prefix first.
     below: Vec<(String, Template)>,
     other: Template,
@@ -70,16 +71,23 @@ impl Templates {
             let pattern = pattern.map_or("*".to_owned(), |prefix| format!("{prefix}*"));
             exact.insert(known.event_type.to_owned(), compile(configured, &pattern, known)?);
         }
+        let mut exact: Vec<(String, Template)> = exact.into_iter().collect();
+        exact.sort_by(|(one, _), (other, _)| by_length(one, other));
         Ok(Self { exact, below, other: compile(configured, "*", &ANY)? })
     }
 
     pub(crate) fn of(&self, event_type: &str) -> &Template {
-        if let Some(template) = self.exact.get(event_type) {
-            return template;
+        if let Ok(at) = self.exact.binary_search_by(|(known, _)| by_length(known, event_type)) {
+            return &self.exact[at].1;
         }
         let below = self.below.iter().find(|(prefix, _)| event_type.starts_with(prefix.as_str()));
         below.map_or(&self.other, |(_, template)| template)
     }
+}
+
+/// Most types differ in length, and begin alike: few texts have to be compared.
+fn by_length(one: &str, other: &str) -> Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
 fn built_in(event_type: &str) -> &'static BuiltIn {
