@@ -31,6 +31,8 @@ const MATCH_CONFIG: &str = r#"{"all":[{"pointer":"/queue","eq":"sales"},{"pointe
 /// 300 bytes. The last of them has to be read for each of the conditions above.
 const DATA: &str = r#"{"call_id":"c-01JD8YQ7ZC2M4N6P8R0T","caller":"+49 30 1234567","callee":"+49 30 7654321","customer":{"id":4711,"name":"Ada Lovelace","tier":"gold","since":"2019-04-01"},"tags":["new","eu","vip"],"trunk":"pbx-1/sip-7","recorded":true,"language":"de","skills":["billing","sales"],"queue":"sales","wait_s":45}"#;
 
+type Variant<'a> = (&'static str, Box<dyn FnMut() + 'a>);
+
 fn main() -> Result<(), Box<dyn Error>> {
     // `cargo test --benches` asks only that it can be started.
     if env::args().any(|arg| arg == "--test") {
@@ -58,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(native_match.matches(&theirs, &to), Ok(true));
     assert_eq!(matching.call(&event)?, Some(0));
 
-    let mut variants: [(&str, Box<dyn FnMut()>); 5] = [
+    let mut variants: [Variant; 5] = [
         ("slack native", Box::new(|| drop(black_box(native_slack.transform(black_box(&theirs), &to))))),
         ("slack component", Box::new(|| drop(black_box(slack.call(black_box(&event)))))),
         ("match native", Box::new(|| drop(black_box(native_match.matches(black_box(&theirs), &to))))),

@@ -39,9 +39,19 @@ pub struct Deliverer {
 #[derive(Debug)]
 pub struct TestReport(pub Value);
 
+/// Whether the body is stored with the first attempt. One that can be made again from the event alone need not be; what a
+/// chain said must not be asked twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Never,
+    /// A chain ran and left the event as it was.
+    ForRetries,
+    Always,
+}
+
 /// A message to send, or why there is none.
 enum Prepared {
-    Send { message: Message, plugins: String, changed: bool },
+    Send { message: Message, plugins: String, keep: Keep },
     Ended { state: DeliveryState, reason: String },
     Later { reason: String },
 }
@@ -62,8 +72,8 @@ impl Deliverer {
                 return self.end(&job, None, None, Next::End { state: DeliveryState::Cancelled, reason }).await;
             }
         };
-        let (message, plugins, changed) = match self.prepare(&webhook, &job).await {
-            Prepared::Send { message, plugins, changed } => (message, plugins, changed),
+        let (message, plugins, keep) = match self.prepare(&webhook, &job).await {
+            Prepared::Send { message, plugins, keep } => (message, plugins, keep),
             Prepared::Ended { state, reason } => {
                 drop(done);
                 return self.end(&job, None, None, Next::End { state, reason: Some(reason) }).await;
@@ -81,7 +91,8 @@ impl Deliverer {
         let answer = self.sender.post(&webhook, headers, message.body.clone()).await;
         drop(done);
         let next = self.next_of(&webhook, &job, &answer);
-        let body = (changed && job.attempts == 0).then(|| StoredBody {
+        let kept = keep == Keep::Always || (keep == Keep::ForRetries && !answer.delivered());
+        let body = (kept && job.attempts == 0).then(|| StoredBody {
             content_type: message.content_type,
             headers: json!(message.headers).to_string(),
             body: message.body,
@@ -102,20 +113,23 @@ impl Deliverer {
         if let Some(stored) = &job.body {
             let headers = serde_json::from_str(&stored.headers).unwrap_or_default();
             let message = Message { content_type: stored.content_type.clone(), headers, body: stored.body.clone() };
-            return Prepared::Send { message, plugins: stored.plugins.clone(), changed: true };
+            return Prepared::Send { message, plugins: stored.plugins.clone(), keep: Keep::Always };
         }
         let event = &job.event;
         if !webhook.chain.takes(&event.event_type) {
-            return Prepared::Send { message: unchanged(event), plugins: "[]".to_owned(), changed: false };
+            return Prepared::Send { message: unchanged(event), plugins: "[]".to_owned(), keep: Keep::Never };
         }
         let pins: Option<Pins> = job.pins.as_deref().and_then(|pins| serde_json::from_str(pins).ok());
         let rendered = self.plugins.render(&webhook.chain, pins.as_ref(), event.clone(), destination(webhook)).await;
         let plugins = plugins_json(rendered.applied());
         match rendered {
-            Rendered::Unchanged { .. } => Prepared::Send { message: unchanged(event), plugins, changed: false },
+            Rendered::Unchanged { .. } => {
+                let keep = if rendered.applied().is_empty() { Keep::Never } else { Keep::ForRetries };
+                Prepared::Send { message: unchanged(event), plugins, keep }
+            }
             Rendered::Emitted { output, .. } => {
                 let message = Message { content_type: output.content_type, headers: output.headers, body: output.body };
-                Prepared::Send { message, plugins, changed: true }
+                Prepared::Send { message, plugins, keep: Keep::Always }
             }
             Rendered::Dropped { reason, .. } => Prepared::Ended { state: DeliveryState::Dropped, reason },
             Rendered::Failed { plugin, version, failure, .. } => {

@@ -1,68 +1,72 @@
 //! Control frames: what the server says that is no event. None of them has an `id`.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::hub::Close;
 
-pub struct Welcome<'a> {
-    pub connection_id: &'a str,
-    pub user_id: Option<&'a str>,
-    pub tenant_id: &'a str,
-    pub epoch: &'a str,
-    pub offset: u64,
-    pub ping_interval_ms: u64,
-    pub expires_in_ms: Option<i64>,
+/// One control frame; its word stands in `type`, first.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Control<'a> {
+    /// The first frame of every connection.
+    Welcome {
+        connection_id: &'a str,
+        user_id: Option<&'a str>,
+        tenant_id: &'a str,
+        epoch: &'a str,
+        /// The tenant's last offset: every later event reaches this connection.
+        offset: u64,
+        ping_interval_ms: u64,
+        /// None without a token.
+        expires_in_ms: Option<i64>,
+        /// Events that waited for the user: this version keeps none.
+        offline: u64,
+    },
+    Subscribed {
+        events: &'a [String],
+        #[serde(rename = "ref")]
+        reference: &'a Value,
+    },
+    /// Events from `from` on are not to be had here.
+    Gap {
+        epoch: &'a str,
+        from: u64,
+        reason: &'a str,
+    },
+    Pong {
+        #[serde(rename = "ref")]
+        reference: &'a Value,
+    },
+    AuthExpiring {
+        expires_in_ms: i64,
+    },
+    AuthOk {
+        expires_in_ms: i64,
+    },
+    Error {
+        code: &'a str,
+        message: &'a str,
+        #[serde(rename = "ref")]
+        reference: &'a Value,
+    },
+    Bye {
+        code: u16,
+        reason: &'a str,
+        reconnect: bool,
+        after_ms: Option<u64>,
+    },
 }
 
-pub fn welcome(welcome: &Welcome) -> String {
-    json!({
-        "type": "welcome",
-        "connection_id": welcome.connection_id,
-        "user_id": welcome.user_id,
-        "tenant_id": welcome.tenant_id,
-        "epoch": welcome.epoch,
-        "offset": welcome.offset,
-        "ping_interval_ms": welcome.ping_interval_ms,
-        "expires_in_ms": welcome.expires_in_ms,
-        "offline": 0,
-    })
-    .to_string()
-}
+impl Control<'_> {
+    pub fn bye(close: &Close) -> Self {
+        let &Close { code, reason, after_ms } = close;
+        Self::Bye { code, reason, reconnect: may_reconnect(code), after_ms }
+    }
 
-pub fn subscribed(events: &[String], reference: &Value) -> String {
-    json!({"type": "subscribed", "events": events, "ref": reference}).to_string()
-}
-
-/// Events from `from` on are not to be had here.
-pub fn gap(epoch: &str, from: u64, reason: &str) -> String {
-    json!({"type": "gap", "epoch": epoch, "from": from, "reason": reason}).to_string()
-}
-
-pub fn pong(reference: &Value) -> String {
-    json!({"type": "pong", "ref": reference}).to_string()
-}
-
-pub fn auth_expiring(expires_in_ms: i64) -> String {
-    json!({"type": "auth_expiring", "expires_in_ms": expires_in_ms}).to_string()
-}
-
-pub fn auth_ok(expires_in_ms: i64) -> String {
-    json!({"type": "auth_ok", "expires_in_ms": expires_in_ms}).to_string()
-}
-
-pub fn error(code: &str, message: &str, reference: &Value) -> String {
-    json!({"type": "error", "code": code, "message": message, "ref": reference}).to_string()
-}
-
-pub fn bye(close: &Close) -> String {
-    json!({
-        "type": "bye",
-        "code": close.code,
-        "reason": close.reason,
-        "reconnect": may_reconnect(close.code),
-        "after_ms": close.after_ms,
-    })
-    .to_string()
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("text, numbers and JSON values can be written")
+    }
 }
 
 /// Whether coming back with the same token makes sense.

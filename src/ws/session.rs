@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{
     client::{self, ClientFrame},
-    control::{self, Welcome},
+    control::Control,
     handshake::Offer,
     limits,
 };
@@ -137,7 +137,7 @@ impl<'a> Session<'a> {
             Who::Visitor { .. } => (None, None),
         };
         let connection = &self.joined.connection;
-        let frame = control::welcome(&Welcome {
+        let welcome = Control::Welcome {
             connection_id: &connection.id,
             user_id: user.as_deref(),
             tenant_id: connection.tenant.as_str(),
@@ -145,8 +145,10 @@ impl<'a> Session<'a> {
             offset,
             ping_interval_ms: u64::try_from(self.config.ping_interval.as_millis()).unwrap_or(u64::MAX),
             expires_in_ms,
-        });
-        self.say(frame).await?;
+            offline: 0,
+        };
+        let frame = welcome.to_json();
+        self.say_json(frame).await?;
         if let Some((since_epoch, since_offset)) = &offer.since {
             self.tell_gap(since_epoch, *since_offset).await?;
         }
@@ -195,8 +197,8 @@ impl<'a> Session<'a> {
         if self.notice_at.is_some_and(|at| now >= at) {
             self.notice_at = None;
             if let Who::Member(identity) = &self.who {
-                let frame = control::auth_expiring(identity.expires_in_ms().max(0));
-                self.say(frame).await?;
+                let notice = Control::AuthExpiring { expires_in_ms: identity.expires_in_ms().max(0) };
+                self.say(notice).await?;
             }
         }
         if now >= self.next_ping {
@@ -232,18 +234,17 @@ impl<'a> Session<'a> {
             if self.rate_warnings > MAX_RATE_WARNINGS {
                 return Err(ours(4429, "rate_limited"));
             }
-            let frame =
-                control::error("rate_limited", "at most 5 messages a second; this one was not taken", &Value::Null);
-            return self.say(frame).await;
+            let message = "at most 5 messages a second; this one was not taken";
+            return self.say(Control::Error { code: "rate_limited", message, reference: &Value::Null }).await;
         }
         let connection = &self.joined.connection;
         let (reference, frame) = client::parse(text, &connection.tenant, &connection.viewer);
         match frame {
-            Ok(ClientFrame::Ping) => self.say(control::pong(&reference)).await,
+            Ok(ClientFrame::Ping) => self.say(Control::Pong { reference: &reference }).await,
             Ok(ClientFrame::Subscribe(patterns)) => {
                 let texts = patterns.texts();
                 connection.subscribe(patterns);
-                self.say(control::subscribed(&texts, &reference)).await
+                self.say(Control::Subscribed { events: &texts, reference: &reference }).await
             }
             Ok(ClientFrame::Resume { epoch, offset }) => self.tell_gap(&epoch, offset).await,
             Ok(ClientFrame::Auth { token }) => self.renew(&token, &reference).await,
@@ -254,11 +255,13 @@ impl<'a> Session<'a> {
                     Err(error) => {
                         let message = error.to_string();
                         let code = Problem::from(error).code;
-                        self.say(control::error(code, &message, &reference)).await
+                        self.say(Control::Error { code, message: &message, reference: &reference }).await
                     }
                 }
             }
-            Err(refused) => self.say(control::error(refused.code, &refused.message, &reference)).await,
+            Err(refused) => {
+                self.say(Control::Error { code: refused.code, message: &refused.message, reference: &reference }).await
+            }
         }
     }
 
@@ -266,16 +269,16 @@ impl<'a> Session<'a> {
         let Who::Member(current) = &self.who else { return Ok(()) };
         let refused = match self.api.tokens.verify(token) {
             Ok(new) if new.tenant == current.tenant && new.user == current.user => {
-                let frame = control::auth_ok(new.expires_in_ms());
+                let renewed = Control::AuthOk { expires_in_ms: new.expires_in_ms() };
                 self.joined.connection.allow(new.events.clone());
                 self.who = Who::Member(new);
                 self.note_expiry();
-                return self.say(frame).await;
+                return self.say(renewed).await;
             }
             Ok(_) => "the token is for another tenant or user",
             Err(_) => "the token is not valid",
         };
-        self.say(control::error("invalid_token", refused, reference)).await
+        self.say(Control::Error { code: "invalid_token", message: refused, reference }).await
     }
 
     /// This version keeps no history: whoever was elsewhere before is told what it may have missed.
@@ -283,12 +286,12 @@ impl<'a> Session<'a> {
         let ours = self.api.hub.epoch().to_owned();
         if epoch != ours {
             // The other run's offsets mean nothing here: all of this one may be news.
-            return self.say(control::gap(&ours, 1, "epoch_changed")).await;
+            return self.say(Control::Gap { epoch: &ours, from: 1, reason: "epoch_changed" }).await;
         }
         if offset >= self.joined.offset {
             return Ok(());
         }
-        self.say(control::gap(&ours, offset.saturating_add(1), "no_history")).await
+        self.say(Control::Gap { epoch: &ours, from: offset.saturating_add(1), reason: "no_history" }).await
     }
 
     async fn write(&mut self, frames: &mut Vec<Frame>) -> Result<(), End> {
@@ -297,8 +300,13 @@ impl<'a> Session<'a> {
         self.send_all(frames.drain(..).map(text)).await
     }
 
-    async fn say(&mut self, text: String) -> Result<(), End> {
-        self.send(Message::Text(text.into())).await
+    async fn say(&mut self, control: Control<'_>) -> Result<(), End> {
+        self.say_json(control.to_json()).await
+    }
+
+    /// For a frame that borrows from this session.
+    async fn say_json(&mut self, json: String) -> Result<(), End> {
+        self.send(Message::Text(json.into())).await
     }
 
     async fn send(&mut self, message: Message) -> Result<(), End> {
@@ -348,7 +356,7 @@ where
     let goodbye = async {
         // 1002, 1003, 1007 and 1009 say it all: the client does not speak our protocol.
         if !matches!(close.code, 1002 | 1003 | 1007 | 1009) {
-            sink.feed(Message::Text(control::bye(close).into())).await?;
+            sink.feed(Message::Text(Control::bye(close).to_json().into())).await?;
         }
         sink.feed(Message::Close(Some(frame))).await?;
         sink.flush().await

@@ -118,6 +118,8 @@ async fn a_version_that_refuses_the_configuration_leaves_the_step_on_the_one_bef
     let server = server_with_a_guest_on_sockets().await;
     let refusing = transformer("2").refusing_configuration("no such colour").bytes();
     std::fs::write(server.plugin_path("guest"), refusing).expect("the plugin folder takes files");
-    assert!(server.plugin_error("guest").await.contains("no such colour"));
+    assert!(server.plugin_error_seen_by("acme", "guest").await.contains("no such colour"));
     assert_eq!(version_now(&server).await, "1");
+    let others = server.plugin_seen_by("other", "guest").await.expect("the plugin is listed");
+    assert!(others["last_error"].is_null(), "what one tenant wrote is no other's to read: {others}");
 }

@@ -225,6 +225,7 @@ impl Instance {
         host.first_tick = None;
         host.log_lines = 0;
         host.log_bytes = 0;
+        host.refused_memory = false;
     }
 
     fn failure(&self, error: &wasmtime::Error) -> Failure {

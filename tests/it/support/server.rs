@@ -141,15 +141,24 @@ impl Server {
 
     /// The plugin as it is listed now.
     pub async fn plugin(&self, name: &str) -> Option<Value> {
-        let listed = self.admin("observer").get("/api/v1/plugins").await.expect(200);
+        self.plugin_seen_by("observer", name).await
+    }
+
+    /// The plugin as a tenant sees it listed now.
+    pub async fn plugin_seen_by(&self, tenant: &str, name: &str) -> Option<Value> {
+        let listed = self.admin(tenant).get("/api/v1/plugins").await.expect(200);
         let name = format!("shared/{name}");
         items(&listed.body).iter().find(|p| p["name"] == name.as_str()).cloned()
     }
 
     /// Waits until the plugin is listed with a `last_error`, and answers its words.
     pub async fn plugin_error(&self, name: &str) -> String {
+        self.plugin_error_seen_by("observer", name).await
+    }
+
+    pub async fn plugin_error_seen_by(&self, tenant: &str, name: &str) -> String {
         eventually(&format!("shared/{name} to show its last_error"), || async {
-            match self.plugin(name).await?["last_error"].clone() {
+            match self.plugin_seen_by(tenant, name).await?["last_error"].clone() {
                 Value::Null => None,
                 words => Some(words.to_string()),
             }
