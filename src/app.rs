@@ -1,6 +1,10 @@
 //! The composition root: builds the server's parts, starts them and stops them in order. Nothing else wires.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::serve::ListenerExt;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
@@ -140,7 +144,7 @@ impl App {
             readiness: Readiness::default(),
         });
         let sockets = Sockets::new(api.clone(), config.sockets.clone());
-        let router = http::router(api.clone()).merge(sockets.router());
+        let router = http::router(api.clone(), sockets.router());
         info!("Handlers initialized");
 
         let stop_listening = CancellationToken::new();
@@ -171,6 +175,7 @@ impl App {
     /// Stops in order, within SHUTDOWN_GRACE: what is not sent by then is sent by the next start.
     pub async fn stop(self) {
         info!("stopping");
+        let deadline = Instant::now() + self.grace;
         let grace = self.grace.saturating_sub(CLOSING_RESERVE).max(self.grace / 2);
         self.api.readiness.drain();
         self.stop_listening.cancel();
@@ -186,7 +191,7 @@ impl App {
         };
         let server = self.server;
         let server_ends = async {
-            // Idle connections are closed at once; a request that takes longer is cut.
+            // Idle connections are closed at once; a request that takes longer ends with the process.
             let abort = server.abort_handle();
             if tokio::time::timeout(grace, server).await.is_err() {
                 abort.abort();
@@ -197,7 +202,10 @@ impl App {
         for task in self.background {
             let _ = tokio::time::timeout(CLOSING_RESERVE / 2, task).await;
         }
-        self.store_task.close(&self.api.store).await;
+        let left = deadline.saturating_duration_since(Instant::now()).max(CLOSING_RESERVE / 2);
+        if tokio::time::timeout(left, self.store_task.close(&self.api.store)).await.is_err() {
+            warn!("the database was not closed in time; what was answered is in it all the same");
+        }
         info!("stopped");
     }
 }

@@ -1,6 +1,9 @@
 //! From a committed event to the sockets: the tenant's chain once, then one frame for all.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::Broadcaster;
 use crate::{
@@ -12,19 +15,17 @@ use crate::{
 
 /// What the envelope around `data` may take of a frame.
 const MAX_SOCKET_DATA_BYTES: usize = Frame::MAX_BYTES - 4 * 1024;
-/// A plugin that is not ready makes the event wait this long, looked at this often.
-const NOT_READY_TRIES: u32 = 100;
+/// How often a plugin that is not ready is looked at.
 const NOT_READY_PAUSE: Duration = Duration::from_millis(50);
 
 impl Broadcaster {
-    pub(super) async fn fan_out(&self, event: &Arc<Event>) {
+    pub(super) async fn fan_out(&self, event: &Arc<Event>, not_ready_until: Instant) {
         let hub = &self.parts.hub;
         let chain = self.parts.socket_chains.of(&event.tenant);
         if event.origin == Origin::Own || !chain.takes(&event.event_type) {
             hub.publish(event, None);
             return;
         }
-        let mut tries = 0;
         let (plugin, version, failure) = loop {
             match self.parts.plugins.render(&chain, None, event.clone(), Destination::sockets()).await {
                 Rendered::Unchanged { .. } => {
@@ -44,13 +45,10 @@ impl Broadcaster {
                     }
                 },
                 Rendered::Failed { plugin, version, failure, .. } => break (plugin, version, failure),
-                Rendered::NotReady { reason } if tries >= NOT_READY_TRIES => {
+                Rendered::NotReady { reason } if Instant::now() >= not_ready_until => {
                     break (chain.steps[0].plugin.clone(), 0, Failure::new("not-ready", reason));
                 }
-                Rendered::NotReady { .. } => {
-                    tries += 1;
-                    tokio::time::sleep(NOT_READY_PAUSE).await;
-                }
+                Rendered::NotReady { .. } => tokio::time::sleep(NOT_READY_PAUSE).await,
             }
         };
         let (tenant, target) = (event.tenant.clone(), "sockets".to_owned());

@@ -9,7 +9,10 @@ mod notices;
 mod owed;
 mod typed;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     event::{
@@ -98,6 +101,9 @@ struct Pending {
     owed: Vec<Owed>,
 }
 
+/// How long the events of one publish may wait for plugins that are not ready, all together.
+const NOT_READY_WAIT: Duration = Duration::from_secs(5);
+
 type PublishResult = Result<Published, PublishError>;
 
 impl Broadcaster {
@@ -159,18 +165,30 @@ impl Broadcaster {
         }
         let committed = self.commit(&pending).await;
         let mut published = Vec::with_capacity(pending.len());
+        let mut new = Vec::with_capacity(pending.len());
         for (n, pending) in pending.into_iter().enumerate() {
             published.push(match &committed {
                 Ok(committed) => match committed.get(n) {
                     Some(Committed::Duplicate(first)) => Ok(Published { id: first.clone(), duplicate: true }),
                     _ => {
-                        let id = pending.event.id.clone();
-                        self.after_commit(pending).await;
+                        let Pending { event, owed, .. } = pending;
+                        let id = event.id.clone();
+                        // Before any chain of the sockets runs: webhooks do not wait for it.
+                        owed.into_iter().for_each(|owed| self.hand_over(&event, owed));
+                        new.push(event);
                         Ok(Published { id, duplicate: false })
                     }
                 },
                 Err(error) => Err(error.clone().into()),
             });
+        }
+        let not_ready_until = Instant::now() + NOT_READY_WAIT;
+        for event in new {
+            self.fan_out(&event, not_ready_until).await;
+            if let Some(session) = ended_session(&event) {
+                let close = Close { code: 4404, reason: "session_ended", after_ms: None };
+                self.parts.hub.close_session(&event.tenant, session, &close);
+            }
         }
         let mut published = published.into_iter();
         results
@@ -189,6 +207,7 @@ impl Broadcaster {
                 idempotency_key: pending.idempotency_key.clone(),
                 owed: pending.owed.iter().map(|owed| owed.delivery.clone()).collect(),
                 user_state: user_state(&pending.event),
+                ends_session: ended_session(&pending.event).cloned(),
             })
             .collect();
         let mut committed =
@@ -197,19 +216,6 @@ impl Broadcaster {
             if is_stored(pending) { committed.next().unwrap_or(Committed::New) } else { Committed::New }
         });
         Ok(answers.collect())
-    }
-
-    async fn after_commit(&self, pending: Pending) {
-        let Pending { event, owed, .. } = pending;
-        for owed in owed {
-            self.hand_over(&event, owed);
-        }
-        self.fan_out(&event).await;
-        if event.event_type.as_str() == ChatSessionEnded::TYPE
-            && let Some(session) = &event.session
-        {
-            self.end_session(&event.tenant, session).await;
-        }
     }
 
     fn hand_over(&self, event: &Arc<Event>, owed: Owed) {
@@ -235,19 +241,15 @@ impl Broadcaster {
         };
         match self.parts.store.open_session(session, &event.tenant).await? {
             SessionState::Live(owner) if owner == event.tenant => Ok(()),
-            SessionState::Ended(owner) if owner == event.tenant => Err(PublishError::SessionEnded),
+            // A repeat of what opened it is a duplicate, as any other.
+            SessionState::Ended(owner) if owner == event.tenant => {
+                match self.parts.store.event(&event.tenant, event.id.as_str()).await? {
+                    Some(_) => Ok(()),
+                    None => Err(PublishError::SessionEnded),
+                }
+            }
             SessionState::Live(_) | SessionState::Ended(_) => Err(PublishError::SessionTaken),
             SessionState::Unknown => Err(StoreError::Closed.into()),
-        }
-    }
-
-    async fn end_session(&self, tenant: &TenantId, session: &SessionId) {
-        match self.parts.store.end_session(session, tenant).await {
-            Ok(_) => {
-                let close = Close { code: 4404, reason: "session_ended", after_ms: None };
-                self.parts.hub.close_session(tenant, session, &close);
-            }
-            Err(error) => tracing::error!("a session could not be ended: {error}"),
         }
     }
 }
@@ -260,6 +262,10 @@ fn typed_event<P: Payload>(tenant: &TenantId, to: To, data: &P, origin: Origin) 
     let mut draft = Draft::new(event_type, json);
     (draft.user, draft.session, draft.key) = (to.user, to.session, to.key);
     Ok(draft.receive(tenant, now_ms(), origin))
+}
+
+fn ended_session(event: &Event) -> Option<&SessionId> {
+    event.session.as_ref().filter(|_| event.event_type.as_str() == ChatSessionEnded::TYPE)
 }
 
 /// What `agent.state.changed` tells of a user; nothing when its data is of another shape, which publishing permits.

@@ -36,7 +36,7 @@ pub struct ServeArgs {
 pub fn run(args: &ServeArgs) -> ExitCode {
     let mut settings = args.settings.clone();
     let made_secret = args.dev.then(|| hex::encode(rand::random::<[u8; 32]>()));
-    if args.dev && settings.webhook_allow_nets.is_none() {
+    if args.dev && settings.webhook_allow_nets.as_deref().is_none_or(str::is_empty) {
         settings.webhook_allow_nets = Some(DEV_ALLOW_NETS.to_owned());
     }
     let (log, config) = match (LogConfig::parse(&settings), Config::parse(&settings, made_secret.as_deref())) {

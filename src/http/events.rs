@@ -6,6 +6,10 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -19,8 +23,9 @@ use crate::{
     store::{EndedRow, EventQuery},
 };
 
-/// Events in one array.
+/// Events in one array, and lines of one request.
 const MAX_ITEMS: usize = 1000;
+const MAX_LINES: usize = 50_000;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub async fn publish(
@@ -33,14 +38,13 @@ pub async fn publish(
     let text = body.as_str()?;
     match body.media_type.as_str() {
         "application/json" if text.trim_start().starts_with('[') => {
-            let items: Vec<&RawValue> =
+            let Items { first, count } =
                 serde_json::from_str(text).map_err(|error| Problem::malformed(format!("not a JSON array: {error}")))?;
-            if items.len() > MAX_ITEMS {
-                let message = format!("{} events are too many: an array holds at most {MAX_ITEMS}", items.len());
+            if count > MAX_ITEMS {
+                let message = format!("{count} events are too many: an array holds at most {MAX_ITEMS}");
                 return Err(Invalid::field("events", message).into());
             }
-            let items = items.into_iter().map(RawValue::get).collect();
-            publish_each(&api, &who, items, key).await
+            publish_each(&api, &who, first.into_iter().map(RawValue::get).collect(), key).await
         }
         "application/json" => {
             let draft = Draft::parse(text, &who.tenant)?;
@@ -49,12 +53,51 @@ pub async fn publish(
             Ok((StatusCode::ACCEPTED, Json(shown(&published))).into_response())
         }
         "application/x-ndjson" => {
-            let items = text.lines().filter(|line| !line.trim().is_empty()).collect();
-            publish_each(&api, &who, items, key).await
+            let lines = || text.lines().filter(|line| !line.trim().is_empty());
+            let count = lines().count();
+            if count > MAX_LINES {
+                let message = format!("{count} lines are too many: a request holds at most {MAX_LINES}");
+                return Err(Invalid::field("events", message).into());
+            }
+            publish_each(&api, &who, lines().collect(), key).await
         }
         _ => Err(Problem::unsupported_media_type(
             "send `content-type: application/json` (an event or an array) or `application/x-ndjson` (one event a line)",
         )),
+    }
+}
+
+/// An array, of which only as much is kept as may be used.
+struct Items<'a> {
+    first: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Array;
+        impl<'de> Visitor<'de> for Array {
+            type Value = Items<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<'de>, A::Error> {
+                let mut items = Items { first: Vec::new(), count: 0 };
+                while items.count < MAX_ITEMS
+                    && let Some(item) = array.next_element()?
+                {
+                    items.first.push(item);
+                    items.count += 1;
+                }
+                while array.next_element::<IgnoredAny>()?.is_some() {
+                    items.count += 1;
+                }
+                Ok(items)
+            }
+        }
+        deserializer.deserialize_seq(Array)
     }
 }
 

@@ -47,8 +47,8 @@ pub struct ApiParts {
     pub readiness: Readiness,
 }
 
-/// Everything but the sockets.
-pub fn router(api: Api) -> Router {
+/// Every path; `sockets` are the routes of the handshakes.
+pub fn router(api: Api, sockets: Router) -> Router {
     let v1 = Router::new()
         .route("/events", post(events::publish).get(events::list))
         .route("/events/{id}", get(events::show))
@@ -72,10 +72,11 @@ pub fn router(api: Api) -> Router {
         .route("/readyz", get(health::readyz))
         .merge(presence_routes())
         .nest("/api/v1", v1)
+        .with_state(api)
+        .merge(sockets)
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-        .with_state(api)
 }
 
 /// Every `/ws…` path answers under `/api/v1` too.

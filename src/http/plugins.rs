@@ -6,6 +6,7 @@ use axum::{
     Json,
     extract::{Path, State},
 };
+use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -28,12 +29,16 @@ pub async fn show(who: Identity, State(api): State<Api>, Path(name): Path<String
     Ok(Json(json!(info)))
 }
 
-pub async fn chain(AdminUser(who): AdminUser, State(api): State<Api>) -> Json<Value> {
+pub async fn chain(AdminUser(who): AdminUser, State(api): State<Api>) -> Json<ShownChain> {
     shown(&api.socket_chains.text_of(&who.tenant))
 }
 
 /// Takes the bare list, or `{"chain": […]}`.
-pub async fn put_chain(AdminUser(who): AdminUser, State(api): State<Api>, body: Text) -> Result<Json<Value>, Problem> {
+pub async fn put_chain(
+    AdminUser(who): AdminUser,
+    State(api): State<Api>,
+    body: Text,
+) -> Result<Json<ShownChain>, Problem> {
     body.expect_json()?;
     let text = body.as_str()?;
     let stored = if text.trim_start().starts_with('[') {
@@ -50,6 +55,12 @@ pub async fn put_chain(AdminUser(who): AdminUser, State(api): State<Api>, body: 
     Ok(shown(&stored))
 }
 
-fn shown(chain: &Arc<str>) -> Json<Value> {
-    Json(json!({"chain": RawValue::from_string(chain.to_string()).ok()}))
+/// Configurations are shown byte for byte.
+#[derive(Serialize)]
+pub struct ShownChain {
+    chain: Option<Box<RawValue>>,
+}
+
+fn shown(chain: &Arc<str>) -> Json<ShownChain> {
+    Json(ShownChain { chain: RawValue::from_string(chain.to_string()).ok() })
 }

@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{
     event::{
-        Draft, EventType, Invalid, Origin, WebhookId, now_ms,
+        DeliveryId, Draft, EventType, Invalid, Origin, WebhookId, now_ms,
         payload::{Payload, WebhookTest},
         rfc3339_ms,
     },
     store::{AttemptRow, LogQuery},
-    webhook::{Changes, Webhook},
+    webhook::{Changes, Webhook, WebhookView},
 };
 
 /// Attempts that the success rate and the durations are taken from.
@@ -32,14 +32,14 @@ pub async fn create(
     AdminUser(who): AdminUser,
     State(api): State<Api>,
     body: Text,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<WebhookView>), Problem> {
     let changes = Changes::parse(body.fields()?, &api.addresses, true)?;
     let webhook = api.webhooks.create(&who.tenant, changes).await?;
-    let mut shown = webhook.to_json();
+    let mut shown = webhook.view();
     // Here and nowhere else.
     let secret = webhook.secret().map_err(|why| Problem::unavailable("bad_secret", why))?;
-    shown["secret"] = secret.expose().into();
-    shown["signing_secret"] = secret.signing_secret().into();
+    shown.secret = Some(secret.expose().to_owned());
+    shown.signing_secret = Some(secret.signing_secret());
     Ok((StatusCode::CREATED, Json(shown)))
 }
 
@@ -47,21 +47,21 @@ pub async fn list(
     AdminUser(who): AdminUser,
     State(api): State<Api>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Page<Value>>, Problem> {
+) -> Result<Json<Page<WebhookView>>, Problem> {
     let query = ListQuery::parse(query.as_deref(), &[])?;
     let (limit, cursor) = (query.limit()?, query.cursor::<i64>()?);
     let webhooks = api.webhooks.list(&who.tenant);
     let after = webhooks.iter().filter(|webhook| cursor.is_none_or(|cursor| webhook.id.0 < cursor));
     let shown = after.take(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(page(shown.map(|webhook| (webhook.id, webhook.to_json())).collect(), limit))
+    Ok(page(shown.map(|webhook| (webhook.id, webhook.view())).collect(), limit))
 }
 
 pub async fn show(
     AdminUser(who): AdminUser,
     State(api): State<Api>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    Ok(Json(find(&api, &who, &id)?.to_json()))
+) -> Result<Json<WebhookView>, Problem> {
+    Ok(Json(find(&api, &who, &id)?.view()))
 }
 
 pub async fn change(
@@ -69,10 +69,10 @@ pub async fn change(
     State(api): State<Api>,
     Path(id): Path<String>,
     body: Text,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<WebhookView>, Problem> {
     let webhook = find(&api, &who, &id)?;
     let changes = Changes::parse(body.fields()?, &api.addresses, false)?;
-    Ok(Json(api.webhooks.change(&who.tenant, webhook.id, changes).await?.to_json()))
+    Ok(Json(api.webhooks.change(&who.tenant, webhook.id, changes).await?.view()))
 }
 
 pub async fn delete(
@@ -177,7 +177,9 @@ pub async fn failed(
 ) -> Result<Json<Page<Value>>, Problem> {
     let query = ListQuery::parse(query.as_deref(), &[])?;
     let limit = query.limit()?;
-    let rows = api.store.failed(&who.tenant, query.get("cursor"), limit).await?;
+    let cursor = query.get("cursor").map(DeliveryId::parse).transpose();
+    let cursor = cursor.map_err(|_| Invalid::field("cursor", "must be a `next_cursor` of this list"))?;
+    let rows = api.store.failed(&who.tenant, cursor.as_ref().map(DeliveryId::as_str), limit).await?;
     Ok(page(rows.iter().map(|row| (row.id.clone(), delivery_json(row))).collect(), limit))
 }
 

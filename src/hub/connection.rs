@@ -63,11 +63,19 @@ pub struct Connection {
     close: watch::Sender<Option<Close>>,
 }
 
-struct Filter {
+/// Which types a connection gets.
+#[derive(Debug, Clone)]
+pub struct Filter {
     /// The token's own limit.
-    allowed: Option<Patterns>,
+    pub allowed: Option<Patterns>,
     /// What the client asked for.
-    wanted: Patterns,
+    pub wanted: Patterns,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { allowed: None, wanted: Patterns::all() }
+    }
 }
 
 /// The session's end: the frames.
@@ -84,13 +92,14 @@ impl Connection {
         id: String,
         tenant: TenantId,
         viewer: Viewer,
+        filter: Filter,
         max_queue_bytes: usize,
     ) -> (Self, Mailbox, Closing) {
         let (outbox, frames) = mpsc::unbounded_channel();
         let (close, closed) = watch::channel(None);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let mailbox = Mailbox { frames, queued_bytes: queued_bytes.clone() };
-        let filter = Mutex::new(Filter { allowed: None, wanted: Patterns::all() });
+        let filter = Mutex::new(filter);
         let connection = Self { id, tenant, viewer, filter, outbox, queued_bytes, max_queue_bytes, close };
         (connection, mailbox, Closing(closed))
     }
@@ -130,7 +139,9 @@ impl Connection {
             return;
         }
         let len = frame.len();
-        if self.queued_bytes.fetch_add(len, Ordering::Relaxed) + len > self.max_queue_bytes {
+        let queued = self.queued_bytes.fetch_add(len, Ordering::Relaxed);
+        // One frame alone is no queue, however long it is.
+        if queued > 0 && queued + len > self.max_queue_bytes {
             self.close(Close { code: 4508, reason: "slow_consumer", after_ms: None });
             return;
         }

@@ -15,12 +15,12 @@ mod tenant;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use serde::Serialize;
 
-pub use connection::{Close, Closing, Connection, ConnectionLimits, Mailbox, Viewer};
+pub use connection::{Close, Closing, Connection, ConnectionLimits, Filter, Mailbox, Viewer};
 pub use frame::Frame;
 
 use crate::event::{Event, SessionId, TenantId, UserId};
@@ -29,9 +29,16 @@ use tenant::TenantHub;
 /// The whole node's connections.
 pub struct Hub {
     /// Locked for reading by each publish, for writing when a tenant's first connection comes. Never held over an await.
-    tenants: RwLock<HashMap<TenantId, Arc<TenantHub>>>,
+    tenants: RwLock<Tenants>,
     /// Names this run of the offsets: another epoch's offsets mean nothing here.
     epoch: String,
+}
+
+#[derive(Default)]
+struct Tenants {
+    hubs: HashMap<TenantId, Arc<TenantHub>>,
+    /// A tenant that comes now is not let in.
+    stopping: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,8 +83,14 @@ impl Hub {
     ///
     /// # Errors
     /// [`JoinError`].
-    pub fn join(&self, tenant: &TenantId, viewer: Viewer, limits: ConnectionLimits) -> Result<Joined, JoinError> {
-        self.tenant_or_new(tenant).join(tenant, viewer, limits)
+    pub fn join(
+        &self,
+        tenant: &TenantId,
+        viewer: Viewer,
+        filter: Filter,
+        limits: ConnectionLimits,
+    ) -> Result<Joined, JoinError> {
+        self.tenant_or_new(tenant).join(tenant, viewer, filter, limits)
     }
 
     pub fn leave(&self, connection: &Connection) {
@@ -127,23 +140,25 @@ impl Hub {
 
     /// Closes every connection and takes none any more: the server stops. `close` makes each one's own notice.
     pub fn close_all(&self, close: impl Fn() -> Close) {
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner).stopping = true;
         for tenant in self.all() {
             tenant.stop(&close);
         }
     }
 
     fn all(&self) -> Vec<Arc<TenantHub>> {
-        self.tenants.read().unwrap_or_else(|poisoned| poisoned.into_inner()).values().cloned().collect()
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).hubs.values().cloned().collect()
     }
 
     fn tenant(&self, tenant: &TenantId) -> Option<Arc<TenantHub>> {
-        self.tenants.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(tenant).cloned()
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).hubs.get(tenant).cloned()
     }
 
     fn tenant_or_new(&self, tenant: &TenantId) -> Arc<TenantHub> {
         self.tenant(tenant).unwrap_or_else(|| {
-            let mut tenants = self.tenants.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-            tenants.entry(tenant.clone()).or_default().clone()
+            let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+            let stopping = tenants.stopping;
+            tenants.hubs.entry(tenant.clone()).or_insert_with(|| Arc::new(TenantHub::new(stopping))).clone()
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{Close, Connection, ConnectionLimits, Counts, Frame, JoinError, Joined, Viewer};
+use super::{Close, Connection, ConnectionLimits, Counts, Filter, Frame, JoinError, Joined, Viewer};
 use crate::event::{Event, TenantId, UserId, new_connection_id, now_ms};
 
 /// Connections of one public session: a third replaces the oldest.
@@ -13,7 +13,6 @@ const MAX_VISITORS_PER_SESSION: usize = 2;
 /// Users whose last connection is remembered per tenant; beyond it, the oldest are forgotten.
 const MAX_LAST_SEEN: usize = 10_000;
 
-#[derive(Default)]
 pub struct TenantHub {
     /// Never held over an await: publishing only pushes to queues.
     state: Mutex<State>,
@@ -30,11 +29,21 @@ struct State {
 }
 
 impl TenantHub {
+    pub fn new(stopping: bool) -> Self {
+        Self { state: Mutex::new(State { stopping, ..State::default() }) }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub fn join(&self, tenant: &TenantId, viewer: Viewer, limits: ConnectionLimits) -> Result<Joined, JoinError> {
+    pub fn join(
+        &self,
+        tenant: &TenantId,
+        viewer: Viewer,
+        filter: Filter,
+        limits: ConnectionLimits,
+    ) -> Result<Joined, JoinError> {
         let mut state = self.state();
         if state.stopping {
             return Err(JoinError::Stopping);
@@ -43,11 +52,10 @@ impl TenantHub {
             return Err(JoinError::TenantFull);
         }
         if let Some(session) = viewer.session() {
-            let same: Vec<_> =
-                state.connections.iter().filter(|other| other.viewer.session() == Some(session)).collect();
-            if let [oldest, ..] = same[..]
-                && same.len() >= MAX_VISITORS_PER_SESSION
-            {
+            // All that are too many, since those told before may not have left yet.
+            let same = state.connections.iter().filter(|other| other.viewer.session() == Some(session));
+            let too_many = (same.clone().count() + 1).saturating_sub(MAX_VISITORS_PER_SESSION);
+            for oldest in same.take(too_many) {
                 oldest.close(Close { code: 4409, reason: "replaced", after_ms: None });
             }
         }
@@ -55,7 +63,7 @@ impl TenantHub {
             *state.users.entry(user.clone()).or_default() += 1;
         }
         let (connection, mailbox, closing) =
-            Connection::new(new_connection_id(), tenant.clone(), viewer, limits.max_queue_bytes);
+            Connection::new(new_connection_id(), tenant.clone(), viewer, filter, limits.max_queue_bytes);
         let connection = Arc::new(connection);
         state.connections.push(connection.clone());
         Ok(Joined { connection, mailbox, closing, offset: state.offset })

@@ -66,26 +66,31 @@ impl ChainSpec {
 
     /// The text that is stored and shown.
     pub fn to_json(&self) -> String {
-        let steps: Vec<_> = self
+        let steps: Vec<StepText> = self
             .0
             .iter()
-            .map(|step| {
-                // Parsed before, so it is JSON.
-                let config = RawValue::from_string(step.config.clone()).ok();
-                serde_json::json!({
-                    "plugin": step.plugin,
-                    "events": step.events.texts(),
-                    "config": config,
-                    "on_error": step.on_error,
-                })
+            .map(|step| StepText {
+                plugin: &step.plugin,
+                events: step.events.texts(),
+                config: serde_json::from_str(&step.config).ok(),
+                on_error: step.on_error,
             })
             .collect();
-        serde_json::Value::from(steps).to_string()
+        serde_json::to_string(&steps).expect("text and raw JSON can be written")
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// A step as it is stored: its configuration byte for byte.
+#[derive(Serialize)]
+struct StepText<'a> {
+    plugin: &'a str,
+    events: Vec<String>,
+    config: Option<&'a RawValue>,
+    on_error: OnError,
 }
 
 fn parse_step(json: &str) -> Result<StepSpec, Invalid> {
@@ -138,6 +143,12 @@ impl Step {
             current: ArcSwapOption::empty(),
             held_back: Mutex::new(None),
         }
+    }
+
+    /// Moves to a version that has accepted the configuration.
+    pub(super) fn serve(&self, version: Arc<Version>) {
+        self.hold_back(None);
+        self.current.store(Some(version));
     }
 
     pub(super) fn why_held_back(&self) -> Option<String> {

@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(1);
 pub const MAX_INSTANCES: u32 = 1_000;
 /// A toolchain may put several core modules into one component: QuickJS makes 11.
 const MAX_CORE_INSTANCES_PER_COMPONENT: u32 = 16;
-/// Guests that recurse overflow this, not the thread: threads have 2 MiB.
+/// Guests that recurse overflow this, not the thread, which has 4 MiB.
 const MAX_WASM_STACK: usize = 512 << 10;
 
 /// # Errors

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -24,6 +25,9 @@ use crate::{
 
 /// Compiled versions kept per plugin besides the active one, for deliveries that were fixed to them.
 const KEPT_VERSIONS: usize = 4;
+/// A trial waits this often, for this long, for room in the pool.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// All plugins of this node.
 pub struct Plugins {
@@ -44,6 +48,8 @@ pub struct Plugin {
     pub(super) stats: Arc<CallStats>,
     /// Never held over an await.
     state: Mutex<PluginState>,
+    /// Held while an older version is compiled again.
+    compiling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -142,19 +148,30 @@ impl Plugins {
     /// Binds a chain for a target that exists already: a step whose plugin is missing or refuses is kept, waits, and is
     /// tried again at the plugin's next version.
     pub async fn bind(&self, tenant: &TenantId, spec: &ChainSpec) -> Chain {
+        self.bind_steps(tenant, spec, true).await
+    }
+
+    async fn bind_steps(&self, tenant: &TenantId, spec: &ChainSpec, hold_on_older: bool) -> Chain {
         let _swapping = self.swapping.lock().await;
         let mut steps = Vec::with_capacity(spec.0.len());
         for step in &spec.0 {
             let step = Arc::new(Step::new(tenant, step));
             let plugin = self.plugin_or_new(&step.plugin);
             if let Some(active) = plugin.active.load_full() {
-                self.try_version(&step, &active).await;
-                if step.current.load().is_none() {
-                    // At a start, the version this step was held on is one of the older ones; without it the step waits.
-                    self.hold_on_older(&step, &plugin, active.number).await;
+                match self.trial(&step, &active).await {
+                    Ok(()) => step.serve(active),
+                    Err(why) => {
+                        step.hold_back(Some(why));
+                        if hold_on_older {
+                            self.hold_on_older(&step, &plugin, active.number).await;
+                        }
+                    }
                 }
             }
-            plugin.state().steps.push(Arc::downgrade(&step));
+            let mut state = plugin.state();
+            state.steps.retain(|step| step.strong_count() > 0);
+            state.steps.push(Arc::downgrade(&step));
+            drop(state);
             steps.push(step);
         }
         Chain { steps: steps.into() }
@@ -176,7 +193,7 @@ impl Plugins {
         if !unknown.is_empty() {
             return Err(Invalid { errors: unknown });
         }
-        let chain = self.bind(tenant, spec).await;
+        let chain = self.bind_steps(tenant, spec, false).await;
         let steps = chain.steps.iter().enumerate();
         let errors: Vec<_> = steps.filter_map(|(n, step)| Some(fault(n, "config", step.why_held_back()?))).collect();
         if errors.is_empty() { Ok(chain) } else { Err(Invalid { errors }) }
@@ -211,6 +228,11 @@ impl Plugins {
         if let Some(version) = plugin.known(number) {
             return Ok(version);
         }
+        // One compiles, those that come meanwhile find what it made.
+        let _compiling = plugin.compiling.lock().await;
+        if let Some(version) = plugin.known(number) {
+            return Ok(version);
+        }
         let stem = plugin.name.strip_prefix("shared/").unwrap_or(&plugin.name);
         let row = self.store.shared_plugin(stem, number).await?;
         let row = row.ok_or_else(|| PluginError::Unknown(format!("{} version {number}", plugin.name)))?;
@@ -228,10 +250,19 @@ impl Plugins {
             state.steps.retain(|step| step.strong_count() > 0);
             state.steps.iter().filter_map(Weak::upgrade).collect()
         };
+        let mut accept = Vec::with_capacity(steps.len());
         for step in steps {
-            if let Some(why) = self.try_version(&step, &version).await {
-                tracing::warn!(plugin = %version.plugin, "a chain stays on the version before: {why}");
+            match self.trial(&step, &version).await {
+                Ok(()) => accept.push(step),
+                Err(why) => {
+                    tracing::warn!(plugin = %version.plugin, "a chain stays on the version before: {why}");
+                    step.hold_back(Some(why));
+                }
             }
+        }
+        // All pointers at once, after all trials: two steps of one chain move together.
+        for step in accept {
+            step.serve(version.clone());
         }
         if let Some(before) = plugin.active.swap(Some(version.clone())) {
             plugin.keep(before);
@@ -245,32 +276,37 @@ impl Plugins {
         );
     }
 
-    /// Moves the step's pointer if the version accepts its configuration; otherwise says why not.
-    async fn try_version(&self, step: &Arc<Step>, version: &Arc<Version>) -> Option<String> {
-        let (candidate, config) = (version.clone(), step.config.text.clone());
-        let tried = self.threads.run(&step.tenant, move |_| candidate.instantiate(&config).map(|_| ())).await;
-        let refused = match tried.and_then(|result| result) {
-            Ok(()) => None,
-            Err(PluginError::Guest(Failure { code, message })) if code == "config" => Some(message),
-            Err(error) => Some(error.to_string()),
-        };
-        step.hold_back(refused.clone());
-        if refused.is_none() {
-            step.current.store(Some(version.clone()));
-        }
-        refused
-    }
-
-    async fn hold_on_older(&self, step: &Arc<Step>, plugin: &Plugin, newest: u32) {
-        let why = step.why_held_back();
-        for number in (1..newest).rev().take(KEPT_VERSIONS) {
-            if let Ok(version) = self.version(plugin, number).await
-                && self.try_version(step, &version).await.is_none()
-            {
-                break;
+    /// Whether the version accepts the step's configuration; otherwise why not. On a thread of its own, so that nobody's
+    /// events wait for it nor it for them.
+    async fn trial(&self, step: &Step, version: &Arc<Version>) -> Result<(), String> {
+        let mut tries = 0;
+        loop {
+            let (candidate, config) = (version.clone(), step.config.text.clone());
+            let tried = tokio::task::spawn_blocking(move || candidate.instantiate(&config).map(|_| ())).await;
+            match tried {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(PluginError::Guest(Failure { code, message }))) if code == "config" => return Err(message),
+                // Ours: no room in the pool for a moment.
+                Ok(Err(PluginError::Busy)) if tries < BUSY_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(error) => return Err(format!("the trial ended badly: {error}")),
             }
         }
-        step.hold_back(why);
+    }
+
+    /// At a start: the version on which a step was held is one of the older ones. Without any the step waits.
+    async fn hold_on_older(&self, step: &Step, plugin: &Plugin, newest: u32) {
+        for number in (1..newest).rev().take(KEPT_VERSIONS) {
+            if let Ok(version) = self.version(plugin, number).await
+                && self.trial(step, &version).await.is_ok()
+            {
+                step.current.store(Some(version));
+                return;
+            }
+        }
     }
 
     async fn compile(&self, name: &str, number: u32, wasm: Vec<u8>) -> Result<Arc<Version>, PluginError> {
@@ -288,7 +324,13 @@ impl Plugins {
 
 impl Plugin {
     fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), active: ArcSwapOption::empty(), stats: Arc::default(), state: Mutex::default() }
+        Self {
+            name: name.to_owned(),
+            active: ArcSwapOption::empty(),
+            stats: Arc::default(),
+            state: Mutex::default(),
+            compiling: tokio::sync::Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, PluginState> {

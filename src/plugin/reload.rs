@@ -48,7 +48,11 @@ impl PluginFolder {
                 () = tokio::time::sleep(POLL) => {}
                 change = changes.recv(), if watched => {
                     watched = change.is_some();
-                    while watched && tokio::time::timeout(SETTLE, changes.recv()).await.is_ok_and(|c| c.is_some()) {}
+                    let settled = async {
+                        while tokio::time::timeout(SETTLE, changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+                    };
+                    // A folder that is never quiet is looked at all the same.
+                    let _ = tokio::time::timeout(POLL, settled).await;
                 }
             }
             self.scan().await;
@@ -64,7 +68,11 @@ impl PluginFolder {
 
 fn watcher(dir: &Path, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
     let watch = || {
-        let mut watcher = notify::recommended_watcher(move |_| {
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Our own looking is an access too: only what may have changed a file counts.
+            if event.is_ok_and(|event| event.kind.is_access() && !ends_a_write(event.kind)) {
+                return;
+            }
             // Full means that a change is waiting to be seen already.
             let _ = changed.try_send(());
         })?;
@@ -76,6 +84,11 @@ fn watcher(dir: &Path, changed: mpsc::Sender<()>) -> Option<notify::RecommendedW
             tracing::warn!("PLUGIN_DIR {} is looked at every {POLL:?}, not watched: {error}", dir.display());
         })
         .ok()
+}
+
+fn ends_a_write(kind: notify::EventKind) -> bool {
+    use notify::event::{AccessKind, AccessMode, EventKind};
+    matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
 
 async fn scan(plugins: &Arc<Plugins>, dir: &Path, seen: &mut HashMap<String, Stamp>) {
@@ -99,6 +112,10 @@ async fn scan(plugins: &Arc<Plugins>, dir: &Path, seen: &mut HashMap<String, Sta
         }
         seen.insert(stem.to_owned(), stamp);
         if let Err(error) = offer(plugins, stem, &path, metadata.len()).await {
+            if matches!(error, PluginError::Store(_) | PluginError::Busy | PluginError::Engine(_)) {
+                // Not the file's fault: it is offered again at the next look.
+                seen.remove(stem);
+            }
             plugins.fault(&format!("shared/{stem}"), error.to_string());
         }
     }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::{
     Store, StoreError,
     rows::{execute, fetch, pieces},
+    sessions::end_session,
     writer::Write,
 };
 use crate::event::{DeliveryId, Event, EventId, EventType, Origin, SessionId, TenantId, UserId, WebhookId};
@@ -21,6 +22,8 @@ pub struct NewEvent {
     pub owed: Vec<NewDelivery>,
     /// The user's state that this event tells.
     pub user_state: Option<(UserId, String)>,
+    /// The session that this event ends.
+    pub ends_session: Option<SessionId>,
 }
 
 #[derive(Debug, Clone)]
@@ -190,6 +193,9 @@ pub(super) async fn insert(
         if let Some((user, state)) = &event.user_state {
             upsert_user_state(connection, &event.event, user, state).await?;
         }
+        if let Some(session) = &event.ends_session {
+            end_session(connection, &event.event.tenant, session).await?;
+        }
     }
     Ok(results)
 }
@@ -216,18 +222,26 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[&NewEvent]) 
     execute(&insert, connection).await
 }
 
+/// The event that came first with this id, or with this key. Asked one by one, each by its unique index: together they
+/// would be a walk through all of the tenant's events.
 async fn first_of(connection: &mut SqliteConnection, event: &NewEvent) -> Result<EventId, sqlx::Error> {
-    let mut select = Query::select();
-    select.column("id").from("jf_events").and_where(Expr::col("tenant_id").eq(event.event.tenant.as_str()));
-    let by_id = Expr::col("id").eq(event.event.id.as_str());
-    select.and_where(match &event.idempotency_key {
-        Some(key) => by_id.or(Expr::col("idempotency_key").eq(key.as_str())),
-        None => by_id,
-    });
-    select.order_by("seq", Order::Asc).limit(1);
-    let rows = fetch(&select, connection).await?;
-    let found = rows.first().and_then(|row| EventId::parse(row.get(0)).ok());
-    found.ok_or(sqlx::Error::RowNotFound)
+    let mut first: Option<(i64, EventId)> = None;
+    let by_key = event.idempotency_key.as_deref().map(|key| ("idempotency_key", key));
+    for (column, value) in [("id", event.event.id.as_str())].into_iter().chain(by_key) {
+        let mut select = Query::select();
+        select
+            .columns(["seq", "id"])
+            .from("jf_events")
+            .and_where(Expr::col("tenant_id").eq(event.event.tenant.as_str()))
+            .and_where(Expr::col(column).eq(value));
+        if let Some(row) = fetch(&select, &mut *connection).await?.first()
+            && let Ok(id) = EventId::parse(row.get(1))
+            && first.as_ref().is_none_or(|(seq, _)| row.get::<i64, _>(0) < *seq)
+        {
+            first = Some((row.get(0), id));
+        }
+    }
+    first.map(|(_, id)| id).ok_or(sqlx::Error::RowNotFound)
 }
 
 async fn insert_owed<'a>(

@@ -41,7 +41,7 @@ pub use plugins::PluginVersionRow;
 pub use queue::{DeliveryRow, Due};
 pub use records::{AttemptRow, EndedRow, LogQuery, Totals};
 pub use sessions::SessionState;
-pub use webhooks::WebhookRow;
+pub use webhooks::{UnreadableRow, WebhookRow};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -182,7 +182,8 @@ impl Store {
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
+    // By one name, however it was reached; it does not exist before the first start.
+    let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push(".lock");
     let lock_path = PathBuf::from(name);
     let file = File::options()

@@ -86,7 +86,8 @@ pub struct Outcome {
     pub tenant: TenantId,
     pub event_id: EventId,
     pub event_type: EventType,
-    /// The fence: written only if no other attempt was recorded since it was claimed.
+    /// The fence: the delivery's state is written only if no other attempt was recorded since it was claimed. The attempt
+    /// itself is recorded anyway, since it was made.
     pub attempts_before: u32,
     pub attempt: Option<Attempt>,
     /// Of the first recorded attempt, when a chain made it.

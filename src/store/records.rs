@@ -3,7 +3,10 @@
 use sea_query::{Expr, ExprTrait, Func, Order, Query};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Store, StoreError, rows::fetch};
+use super::{
+    Store, StoreError,
+    rows::{fetch, leased, unleased},
+};
 use crate::event::{DeliveryId, EventId, EventType, TenantId, WebhookId};
 
 /// A delivery that ended badly, for the failed list.
@@ -153,17 +156,19 @@ impl Store {
                 ..Totals::default()
             })
             .unwrap_or_default();
-        // Leased and unleased are two ranges of the index `jf_deliveries_pending`.
-        let mut pending = Query::select();
-        pending
-            .expr(Func::count(Expr::col("id")))
-            .expr(Func::min(Expr::col("created_ms")))
-            .from("jf_deliveries")
-            .and_where(Expr::col("webhook_id").eq(webhook.0))
-            .and_where(Expr::cust("state = 'pending'"));
-        if let Some(row) = fetch(&pending, &self.readers).await?.first() {
-            totals.pending = row.get(0);
-            totals.oldest_pending_ms = row.get(1);
+        for range in [unleased(), leased()] {
+            let mut pending = Query::select();
+            pending
+                .expr(Func::count(Expr::col("id")))
+                .expr(Func::min(Expr::col("created_ms")))
+                .from("jf_deliveries")
+                .and_where(range)
+                .and_where(Expr::col("webhook_id").eq(webhook.0));
+            if let Some(row) = fetch(&pending, &self.readers).await?.first() {
+                totals.pending += row.get::<i64, _>(0);
+                let oldest = [totals.oldest_pending_ms, row.get(1)];
+                totals.oldest_pending_ms = oldest.into_iter().flatten().min();
+            }
         }
         Ok(totals)
     }

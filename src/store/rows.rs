@@ -1,6 +1,6 @@
 //! Helpers shared by the statements: running what the query builder made, and splitting rows into few statement sizes.
 
-use sea_query::SqliteQueryBuilder;
+use sea_query::{Expr, SqliteQueryBuilder};
 use sea_query_sqlx::SqlxBinder;
 use sqlx::{AssertSqlSafe, Executor, Sqlite, sqlite::SqliteRow};
 
@@ -24,6 +24,16 @@ pub async fn fetch<'e>(
     let (sql, values) = statement.build_sqlx(SqliteQueryBuilder);
     // As above.
     sqlx::query_with(AssertSqlSafe(sql), values).fetch_all(on).await
+}
+
+/// Pending deliveries come in two ranges of the index `jf_deliveries_pending`: asked for together, it is scanned whole.
+/// Those in some memory are few.
+pub fn leased() -> Expr {
+    Expr::cust("state = 'pending' AND lease_owner IS NOT NULL")
+}
+
+pub fn unleased() -> Expr {
+    Expr::cust("state = 'pending' AND lease_owner IS NULL")
 }
 
 /// Cuts rows into pieces whose lengths are powers of two, at most 256: each length is another statement, and only few

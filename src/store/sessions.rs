@@ -1,7 +1,7 @@
 //! Public chat sessions: who owns them, and whether they have ended.
 
 use sea_query::{Expr, ExprTrait, OnConflict, Query};
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
 use super::{
     Store, StoreError,
@@ -51,25 +51,20 @@ impl Store {
         .await?;
         self.session(id).await
     }
+}
 
-    /// Ends a tenant's session; false when it is not live or another's.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn end_session(&self, id: &SessionId, tenant: &TenantId) -> Result<bool, StoreError> {
-        let (id, tenant) = (id.clone(), tenant.clone());
-        self.write(move |connection| {
-            Box::pin(async move {
-                let mut update = Query::update();
-                update
-                    .table("jf_sessions")
-                    .value("ended_ms", now_ms())
-                    .and_where(Expr::col("id").eq(id.as_str()))
-                    .and_where(Expr::col("tenant_id").eq(tenant.as_str()))
-                    .and_where(Expr::col("ended_ms").is_null());
-                Ok(execute(&update, connection).await? == 1)
-            })
-        })
-        .await
-    }
+/// Ends a tenant's session, if it is live.
+pub(super) async fn end_session(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    id: &SessionId,
+) -> Result<(), sqlx::Error> {
+    let mut update = Query::update();
+    update
+        .table("jf_sessions")
+        .value("ended_ms", now_ms())
+        .and_where(Expr::col("id").eq(id.as_str()))
+        .and_where(Expr::col("tenant_id").eq(tenant.as_str()))
+        .and_where(Expr::col("ended_ms").is_null());
+    execute(&update, connection).await.map(|_| ())
 }

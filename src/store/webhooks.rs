@@ -5,7 +5,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
     Store, StoreError,
-    rows::{execute, fetch},
+    rows::{execute, fetch, leased, unleased},
 };
 use crate::event::{TenantId, WebhookId, now_ms};
 
@@ -28,6 +28,13 @@ pub struct WebhookRow {
     pub disabled_reason: Option<String>,
     pub created_ms: i64,
     pub updated_ms: i64,
+}
+
+/// A row of which a column holds no value of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRow {
+    pub id: WebhookId,
+    pub reason: String,
 }
 
 const COLUMNS: [&str; 15] = [
@@ -53,7 +60,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn webhooks(&self) -> Result<Vec<WebhookRow>, StoreError> {
+    pub async fn webhooks(&self) -> Result<Vec<Result<WebhookRow, UnreadableRow>>, StoreError> {
         let mut select = Query::select();
         select.column("id").columns(COLUMNS).from("webhooks").order_by("id", Order::Asc);
         Ok(fetch(&select, &self.readers).await?.iter().map(read).collect())
@@ -130,15 +137,17 @@ impl Store {
                 if execute(&delete, &mut *connection).await? == 0 {
                     return Ok(false);
                 }
-                let mut cancel = Query::update();
-                cancel
-                    .table("jf_deliveries")
-                    .value("state", "cancelled")
-                    .value("reason", "the webhook was deleted")
-                    .value("ended_ms", now_ms())
-                    .and_where(Expr::col("webhook_id").eq(id.0))
-                    .and_where(Expr::cust("state = 'pending'"));
-                execute(&cancel, &mut *connection).await?;
+                for pending in [unleased(), leased()] {
+                    let mut cancel = Query::update();
+                    cancel
+                        .table("jf_deliveries")
+                        .value("state", "cancelled")
+                        .value("reason", "the webhook was deleted")
+                        .value("ended_ms", now_ms())
+                        .and_where(pending)
+                        .and_where(Expr::col("webhook_id").eq(id.0));
+                    execute(&cancel, &mut *connection).await?;
+                }
                 Ok(true)
             })
         })
@@ -166,23 +175,28 @@ fn values(row: &WebhookRow) -> [Expr; 15] {
     ]
 }
 
-fn read(row: &SqliteRow) -> WebhookRow {
-    WebhookRow {
-        id: WebhookId(row.get("id")),
-        tenant_id: row.get("tenant_id"),
-        name: row.get("name"),
-        url: row.get("url"),
-        events: row.get("events"),
-        secret: row.get("secret"),
-        is_active: row.get("is_active"),
-        description: row.get("description"),
-        headers: row.get("headers"),
-        ed25519_seed: row.get("ed25519_seed"),
-        retry_count: row.get("retry_count"),
-        timeout_s: row.get("timeout_s"),
-        chain: row.get("chain"),
-        disabled_reason: row.get("disabled_reason"),
-        created_ms: row.get("created_ms"),
-        updated_ms: row.get("updated_ms"),
-    }
+/// Another program may have written values of any kind: SQLite's columns take them.
+fn read(row: &SqliteRow) -> Result<WebhookRow, UnreadableRow> {
+    let id = WebhookId(row.get("id"));
+    let read = || {
+        Ok(WebhookRow {
+            id,
+            tenant_id: row.try_get("tenant_id")?,
+            name: row.try_get("name")?,
+            url: row.try_get("url")?,
+            events: row.try_get("events")?,
+            secret: row.try_get("secret")?,
+            is_active: row.try_get("is_active")?,
+            description: row.try_get("description")?,
+            headers: row.try_get("headers")?,
+            ed25519_seed: row.try_get("ed25519_seed")?,
+            retry_count: row.try_get("retry_count")?,
+            timeout_s: row.try_get("timeout_s")?,
+            chain: row.try_get("chain")?,
+            disabled_reason: row.try_get("disabled_reason")?,
+            created_ms: row.try_get("created_ms")?,
+            updated_ms: row.try_get("updated_ms")?,
+        })
+    };
+    read().map_err(|error: sqlx::Error| UnreadableRow { id, reason: error.to_string() })
 }

@@ -45,18 +45,27 @@ async fn look(deliverer: &Deliverer) -> Result<(), StoreError> {
 }
 
 async fn claim(deliverer: &Deliverer) -> Result<(), StoreError> {
+    let mut failed = Ok(());
     for (webhook, room) in deliverer.scheduler.take_dues() {
-        let claimed = deliverer.store.claim_due(webhook, &deliverer.node, room).await.inspect_err(|_| {
-            // Not claimed, so still due.
+        // What was claimed before may have filled the memory; a failure fails the rest too. Both stay due.
+        if failed.is_err() || !deliverer.scheduler.has_claim_room() {
             deliverer.note_claimable(webhook, now_ms());
-        });
-        let (rows, next) = claimed?;
+            continue;
+        }
+        let (rows, next) = match deliverer.store.claim_due(webhook, &deliverer.node, room).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                deliverer.note_claimable(webhook, now_ms());
+                failed = Err(error);
+                continue;
+            }
+        };
         if let Some(next) = next {
             deliverer.note_claimable(webhook, next.at_ms);
         }
         deliverer.scheduler.add(rows.into_iter().map(Job::from).collect());
     }
-    Ok(())
+    failed
 }
 
 impl Deliverer {

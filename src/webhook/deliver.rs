@@ -116,7 +116,8 @@ impl Deliverer {
             return Prepared::Send { message, plugins: stored.plugins.clone(), keep: Keep::Always };
         }
         let event = &job.event;
-        if !webhook.chain.takes(&event.event_type) {
+        // No stored body after an attempt: the envelope was sent, whatever the chain is by now.
+        if job.attempts > 0 || !webhook.chain.takes(&event.event_type) {
             return Prepared::Send { message: unchanged(event), plugins: "[]".to_owned(), keep: Keep::Never };
         }
         let pins: Option<Pins> = job.pins.as_deref().and_then(|pins| serde_json::from_str(pins).ok());

@@ -31,7 +31,7 @@ mod worker;
 use std::sync::Arc;
 
 pub use deliver::{Deliverer, TestReport};
-pub use model::{Changes, Webhook};
+pub use model::{Changes, Webhook, WebhookView};
 pub use registry::{ChangeError, Webhooks};
 pub use retry::{RetrySchedule, ScheduleError};
 pub use scheduler::{Job, Reservation, Scheduler};

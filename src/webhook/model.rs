@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::Url;
+use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{Ed25519Key, WebhookSecret, address::AddressPolicy, signature::Signer};
@@ -82,28 +83,56 @@ impl Webhook {
         WebhookSecret::parse(self.row.secret.as_deref().unwrap_or_default()).map_err(|error| error.to_string())
     }
 
-    /// As the API shows it: without secrets.
-    pub fn to_json(&self) -> Value {
+    /// As the API shows it.
+    pub fn view(&self) -> WebhookView {
         let row = &self.row;
-        json!({
-            "id": self.id,
-            "name": row.name,
-            "url": row.url,
-            "events": self.events.texts(),
-            "is_active": row.is_active,
-            "description": row.description,
-            "headers": serde_json::from_str::<Value>(&row.headers).unwrap_or_default(),
-            "ed25519": row.ed25519_seed.is_some(),
-            "retry_count": row.retry_count,
-            "timeout": row.timeout_s,
-            "rate_limit": null,
-            "ordering": "none",
-            "chain": RawValue::from_string(row.chain.clone()).ok(),
-            "disabled_reason": row.disabled_reason,
-            "created_at": rfc3339_ms(row.created_ms),
-            "updated_at": rfc3339_ms(row.updated_ms),
-        })
+        WebhookView {
+            id: self.id,
+            name: row.name.clone(),
+            url: row.url.clone(),
+            events: self.events.texts(),
+            is_active: row.is_active,
+            description: row.description.clone(),
+            headers: self.headers.iter().cloned().collect(),
+            ed25519: self.ed25519.is_some(),
+            retry_count: self.retry_count,
+            timeout: self.timeout.as_secs(),
+            rate_limit: None,
+            ordering: "none",
+            chain: RawValue::from_string(row.chain.clone()).ok(),
+            disabled_reason: row.disabled_reason.clone(),
+            created_at: rfc3339_ms(row.created_ms),
+            updated_at: rfc3339_ms(row.updated_ms),
+            secret: None,
+            signing_secret: None,
+        }
     }
+}
+
+/// A webhook as the API shows it. Its chain's configurations are shown byte for byte.
+#[derive(Debug, Serialize)]
+pub struct WebhookView {
+    pub id: WebhookId,
+    name: String,
+    url: String,
+    events: Vec<String>,
+    is_active: bool,
+    description: Option<String>,
+    headers: BTreeMap<String, String>,
+    ed25519: bool,
+    retry_count: u32,
+    timeout: u64,
+    rate_limit: Option<u32>,
+    ordering: &'static str,
+    chain: Option<Box<RawValue>>,
+    disabled_reason: Option<String>,
+    created_at: String,
+    updated_at: String,
+    /// These two in the answer of the create only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_secret: Option<String>,
 }
 
 /// A JSON array, or texts with commas between, as other programs write it.

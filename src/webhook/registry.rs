@@ -8,7 +8,7 @@ use super::{Changes, Webhook, WebhookSecret};
 use crate::{
     event::{Event, Invalid, TenantId, WebhookId},
     plugin::{Chain, ChainSpec, Plugins},
-    store::{Store, StoreError, WebhookRow},
+    store::{Store, StoreError, UnreadableRow, WebhookRow},
 };
 
 pub struct Webhooks {
@@ -24,7 +24,14 @@ struct Snapshot {
     by_id: HashMap<WebhookId, Arc<Webhook>>,
     by_tenant: HashMap<TenantId, Vec<Arc<Webhook>>>,
     /// Rows that cannot be used, so that each is complained of once.
-    bad: HashMap<WebhookId, WebhookRow>,
+    bad: HashMap<WebhookId, BadRow>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum BadRow {
+    /// Its columns are of the right kind, and what they say is not.
+    Wrong(Box<WebhookRow>),
+    Unreadable(UnreadableRow),
 }
 
 #[derive(Debug)]
@@ -67,37 +74,52 @@ impl Webhooks {
     async fn refresh_locked(&self) -> Result<(), StoreError> {
         let before = self.snapshot.load_full();
         let rows = self.store.webhooks().await?;
-        let unchanged = rows.len() == before.by_id.len() + before.bad.len()
-            && rows.iter().all(|row| {
+        let is_known = |row: &Result<WebhookRow, UnreadableRow>| match row {
+            Ok(row) => {
                 before.by_id.get(&row.id).is_some_and(|webhook| webhook.row == *row)
-                    || before.bad.get(&row.id) == Some(row)
-            });
-        if unchanged {
+                    || matches!(before.bad.get(&row.id), Some(BadRow::Wrong(bad)) if **bad == *row)
+            }
+            Err(row) => matches!(before.bad.get(&row.id), Some(BadRow::Unreadable(bad)) if bad == row),
+        };
+        if rows.len() == before.by_id.len() + before.bad.len() && rows.iter().all(is_known) {
             return Ok(());
         }
         let mut next = Snapshot::default();
-        for mut row in rows {
-            if row.secret.as_deref().is_none_or(str::is_empty) {
-                row.secret = Some(WebhookSecret::generate().expose().to_owned());
-                self.store.update_webhook(row.clone()).await?;
-            }
-            let known = before.by_id.get(&row.id);
-            if let Some(webhook) = known.filter(|webhook| webhook.row == row) {
-                next.add(webhook.clone());
-            } else if before.bad.get(&row.id) == Some(&row) {
-                next.bad.insert(row.id, row);
-            } else {
-                match self.read(row.clone(), known).await {
-                    Ok(webhook) => next.add(Arc::new(webhook)),
-                    Err(why) => {
-                        tracing::warn!(webhook.id = %row.id, "webhook {} is left out: {why}", row.id);
-                        next.bad.insert(row.id, row);
+        for row in rows {
+            let (id, read) = match row {
+                Ok(row) => (row.id, self.take(row, &before).await?),
+                Err(row) => (row.id, Err((row.reason.clone(), BadRow::Unreadable(row)))),
+            };
+            match read {
+                Ok(webhook) => next.add(webhook),
+                Err((why, bad)) => {
+                    if before.bad.get(&id) != Some(&bad) {
+                        tracing::warn!(webhook.id = %id, "webhook {id} is left out: {why}");
                     }
+                    next.bad.insert(id, bad);
                 }
             }
         }
         self.snapshot.store(Arc::new(next));
         Ok(())
+    }
+
+    /// The webhook of a row: the same object as before if the row is.
+    async fn take(
+        &self,
+        mut row: WebhookRow,
+        before: &Snapshot,
+    ) -> Result<Result<Arc<Webhook>, (String, BadRow)>, StoreError> {
+        if row.secret.as_deref().is_none_or(str::is_empty) {
+            row.secret = Some(WebhookSecret::generate().expose().to_owned());
+            self.store.update_webhook(row.clone()).await?;
+        }
+        let known = before.by_id.get(&row.id);
+        if let Some(webhook) = known.filter(|webhook| webhook.row == row) {
+            return Ok(Ok(webhook.clone()));
+        }
+        let read = self.read(row.clone(), known).await;
+        Ok(read.map(Arc::new).map_err(|why| (why, BadRow::Wrong(Box::new(row)))))
     }
 
     async fn read(&self, row: WebhookRow, known: Option<&Arc<Webhook>>) -> Result<Webhook, String> {
@@ -170,6 +192,8 @@ impl Webhooks {
     ) -> Result<Arc<Webhook>, ChangeError> {
         self.check_chain(tenant, &changes).await?;
         let _changing = self.changing.lock().await;
+        // All columns are written: on what stands there now.
+        self.refresh_locked().await?;
         let webhook = self.of(tenant, id).ok_or(ChangeError::Unknown)?;
         if !self.store.update_webhook(changes.apply(webhook.row.clone())).await? {
             return Err(ChangeError::Unknown);
@@ -193,8 +217,9 @@ impl Webhooks {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn disable(&self, id: WebhookId, reason: &str) -> Result<bool, StoreError> {
+        let _changing = self.changing.lock().await;
         let disabled = self.store.disable_webhook(id, reason.to_owned()).await?;
-        self.refresh().await?;
+        self.refresh_locked().await?;
         Ok(disabled)
     }
 

@@ -211,6 +211,10 @@ impl Scheduler {
         dues
     }
 
+    pub fn has_claim_room(&self) -> bool {
+        self.state().claim_room() > 0
+    }
+
     /// Waits until something is due that has room, or may be.
     pub async fn due(&self) {
         let noted = self.dues.notified();

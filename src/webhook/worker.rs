@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Deliverer, claimer};
 
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Clone, Copy)]
 pub struct WorkersConfig {
     pub workers: usize,
@@ -23,11 +25,11 @@ impl Workers {
     pub fn start(deliverer: &Arc<Deliverer>, config: WorkersConfig) -> Self {
         let stopping = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let each = config.max_in_flight.div_ceil(config.workers).max(1);
-        for _ in 0..config.workers {
-            tasks.spawn(work(deliverer.clone(), each, stopping.clone()));
+        let (each, left) = (config.max_in_flight / config.workers, config.max_in_flight % config.workers);
+        for n in 0..config.workers {
+            tasks.spawn(work(deliverer.clone(), each + usize::from(n < left), stopping.clone()));
         }
-        tasks.spawn(claimer::run(deliverer.clone(), stopping.clone()));
+        tasks.spawn(keep_claiming(deliverer.clone(), stopping.clone()));
         Self { tasks, stopping }
     }
 
@@ -43,6 +45,14 @@ impl Workers {
         if tokio::time::timeout(grace, all_ended).await.is_err() {
             tracing::warn!("some deliveries are still under way; they will be sent again at the next start");
         }
+    }
+}
+
+/// Without the claimer there are no retries: it is started again whatever ended it.
+async fn keep_claiming(deliverer: Arc<Deliverer>, stopping: CancellationToken) {
+    while let Err(error) = tokio::spawn(claimer::run(deliverer.clone(), stopping.clone())).await {
+        tracing::error!("the claimer ended badly and is started again: {error}");
+        tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
 

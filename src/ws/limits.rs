@@ -1,6 +1,10 @@
 //! Bounds for people without a token: handshakes per address, messages per connection.
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::Arc,
+};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -32,8 +36,16 @@ impl AddressLimiter {
             self.0.retain_recent();
         }
         self.0
-            .check_key(&address)
+            .check_key(&network_of(address))
             .map_err(|_| Problem::too_many("rate_limited", "too many connections were opened from this address", 1))
+    }
+}
+
+/// Whoever has one IPv6 address has its /64.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

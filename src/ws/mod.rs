@@ -140,6 +140,11 @@ impl Sockets {
             return Err(problem);
         }
         let close = handshake::close_of(&problem);
+        let upgrade = upgrade
+            .read_buffer_size(self.0.config.read_buffer_bytes)
+            .write_buffer_size(self.0.config.write_buffer_bytes)
+            .max_message_size(MAX_VISITOR_MESSAGE)
+            .max_frame_size(MAX_VISITOR_MESSAGE);
         let tracker = self.0.sessions.clone();
         Ok(offer.select(upgrade).on_upgrade(move |socket| tracker.track_future(session::close_at_once(socket, close))))
     }

@@ -24,9 +24,10 @@ use super::{
 };
 use crate::{
     config::SocketConfig,
-    event::{SessionId, TenantId},
+    event::{Patterns, SessionId, TenantId},
     http::{Api, Identity, Problem},
-    hub::{Close, ConnectionLimits, Frame, JoinError, Joined, Viewer},
+    hub::{Close, ConnectionLimits, Filter, Frame, JoinError, Joined, Viewer},
+    store::SessionState,
 };
 
 /// Frames put into one write.
@@ -85,7 +86,13 @@ impl<'a> Session<'a> {
         };
         let limits =
             ConnectionLimits { max_queue_bytes, max_connections_per_tenant: config.max_connections_per_tenant };
-        let joined = match api.hub.join(&tenant, viewer, limits) {
+        let allowed = match &who {
+            Who::Member(identity) => identity.events.clone(),
+            Who::Visitor { .. } => None,
+        };
+        // Given with the join: no event may come in between.
+        let filter = Filter { allowed, wanted: offer.events.clone().unwrap_or_else(Patterns::all) };
+        let joined = match api.hub.join(&tenant, viewer, filter, limits) {
             Ok(joined) => joined,
             Err(refused) => {
                 let reason = match refused {
@@ -95,12 +102,6 @@ impl<'a> Session<'a> {
                 return close_at_once(socket, Close { code: 1013, reason, after_ms: Some(1000) }).await;
             }
         };
-        if let Who::Member(identity) = &who {
-            joined.connection.allow(identity.events.clone());
-        }
-        if let Some(patterns) = &offer.events {
-            joined.connection.subscribe(patterns.clone());
-        }
         let (sink, stream) = socket.split();
         let now = Instant::now();
         let rate = matches!(who, Who::Visitor { .. }).then(limits::visitor_messages);
@@ -119,15 +120,28 @@ impl<'a> Session<'a> {
             rate_warnings: 0,
         };
         session.note_expiry();
-        let end = match session.welcome(&offer).await {
+        let end = match session.begin(&offer).await {
             Ok(()) => session.serve().await,
             Err(end) => end,
         };
         api.hub.leave(&session.joined.connection);
         if let End::Close(close) = end {
             close_politely(&mut session.sink, &close).await;
-            await_answer(&mut session.stream).await;
         }
+        // Ours is to be read, or the client's own to be answered.
+        await_answer(&mut session.stream).await;
+    }
+
+    async fn begin(&mut self, offer: &Offer) -> Result<(), End> {
+        if let Who::Visitor { session, .. } = &self.who {
+            // It may have ended between the handshake and the join, when there was no connection yet to be closed.
+            match self.api.store.session(session).await {
+                Ok(SessionState::Live(_)) => {}
+                Ok(_) => return Err(ours(4404, "session_ended")),
+                Err(_) => return Err(ours(4500, "database_unavailable")),
+            }
+        }
+        self.welcome(offer).await
     }
 
     async fn welcome(&mut self, offer: &Offer) -> Result<(), End> {

@@ -43,6 +43,8 @@ const WALL_CAP: u32 = 10;
 /// Log lines and bytes of one call; the rest is dropped.
 const MAX_LOG_LINES: usize = 100;
 const MAX_LOG_BYTES: usize = 4 << 10;
+/// Words that a plugin may say of a drop, a failure or a configuration.
+const MAX_WORDS_BYTES: usize = 1024;
 /// Handles a component may hold: this interface has no resources.
 const MAX_HANDLES: usize = 64;
 
@@ -162,6 +164,7 @@ impl Instance {
             Exports::Transform(it) => it.jackfield_plugin_lifecycle().call_configure(&mut self.store, config),
             Exports::Filter(it) => it.jackfield_plugin_lifecycle().call_configure(&mut self.store, config),
         }
+        .map(|answer| answer.map_err(|words| clip(words, MAX_WORDS_BYTES)))
         .map_err(|error| self.failure(&error))
     }
 
@@ -191,7 +194,9 @@ impl Instance {
                     answer.map(|verdict| match verdict {
                         types::Verdict::Emit(output) => Verdict::Emit(emitted(output)),
                         types::Verdict::Pass => Verdict::Pass,
-                        types::Verdict::Drop(reason) => Verdict::Drop(reason),
+                        types::Verdict::Drop(reason) => {
+                            Verdict::Drop(reason.map(|reason| clip(reason, MAX_WORDS_BYTES)))
+                        }
                     })
                 })
             }
@@ -213,7 +218,9 @@ impl Instance {
                 true,
             )),
             Ok(Ok(verdict)) => Ok(verdict),
-            Ok(Err(types::Failure { code, message })) => Err((Failure::new(clip(code, 64), clip(message, 1024)), true)),
+            Ok(Err(types::Failure { code, message })) => {
+                Err((Failure::new(clip(code, 64), clip(message, MAX_WORDS_BYTES)), true))
+            }
             Err(error) => Err((self.failure(&error), false)),
         }
     }
@@ -269,7 +276,7 @@ fn failure_of(error: &wasmtime::Error, host: &Host) -> Failure {
     if text.contains("fuel allocated for hostcalls has been exhausted") {
         return Failure::new("output-too-large", "handed over more than PLUGIN_MAX_OUTPUT bytes");
     }
-    Failure::new("trap", clip(text, 1024))
+    Failure::new("trap", clip(text, MAX_WORDS_BYTES))
 }
 
 fn clip(mut text: String, max_bytes: usize) -> String {
