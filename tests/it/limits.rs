@@ -89,3 +89,12 @@ async fn fields_of_the_wrong_kind_are_refused_by_name() {
         assert!(reply.text.contains(field), "{field} is not named: {}", reply.text);
     }
 }
+
+#[tokio::test]
+async fn a_flood_of_lines_is_refused_before_any_is_looked_at() {
+    let server = Server::start().await;
+    let lines = "1\n".repeat(50_001);
+    let client = server.service("acme");
+    let reply = client.post_bytes("/api/v1/events", "application/x-ndjson", lines.into_bytes(), &[]).await;
+    reply.expect_invalid("events");
+}

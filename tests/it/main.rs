@@ -14,6 +14,7 @@ mod hostile_guests;
 mod limits;
 mod neighbours;
 mod online;
+mod plain_sql;
 mod plugin_files;
 mod plugins;
 mod problems;

@@ -123,3 +123,13 @@ async fn a_version_that_refuses_the_configuration_leaves_the_step_on_the_one_bef
     let others = server.plugin_seen_by("other", "guest").await.expect("the plugin is listed");
     assert!(others["last_error"].is_null(), "what one tenant wrote is no other's to read: {others}");
 }
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_told_after_a_restart_too() {
+    let mut server = server_with_a_guest_on_sockets().await;
+    assert_eq!(server.terminate().await, Some(0));
+    std::fs::remove_file(server.plugin_path("guest")).expect("the file was there");
+    server.restart().await;
+    assert!(server.plugin_error("guest").await.contains("removed"));
+    assert_eq!(version_now(&server).await, "1");
+}

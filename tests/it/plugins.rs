@@ -215,3 +215,14 @@ async fn a_chain_survives_a_restart() {
     assert_eq!(socket.expect_event("call.ended").await["data"]["version"], "1");
     assert_eq!(receiver.expect_delivery().await.json()["version"], "1");
 }
+
+#[tokio::test]
+async fn a_chains_configuration_is_kept_byte_for_byte() {
+    let server = server_with(transformer("1").bytes()).await;
+    let config = r#"{"z":1.0e5,"a":12345678901234567890,"b":1e999}"#;
+    let chain = format!(r#"[{{"plugin":"shared/guest","config":{config}}}]"#);
+    let client = server.admin("acme");
+    client.put_text("/api/v1/sockets/chain", &chain).await.expect(200);
+    let shown = client.get("/api/v1/sockets/chain").await.expect(200);
+    assert!(shown.text.contains(config), "{}", shown.text);
+}

@@ -184,3 +184,20 @@ async fn visitors_are_not_users_who_are_online() {
     let online = server.agent("acme").get("/ws/users/online").await.expect(200);
     assert!(items(&online.body).is_empty(), "{}", online.text);
 }
+
+#[tokio::test]
+async fn a_burst_of_visitors_leaves_two() {
+    let server = Server::start().await;
+    opened(&server).await;
+    let mut visitors = Vec::new();
+    for _ in 0..6 {
+        visitors.push(visitor(&server).await);
+    }
+    for replaced in &mut visitors[..4] {
+        assert_eq!(replaced.expect_close().await, 4409);
+    }
+    server.publish("acme", json!({"type": "chat.message", "session_id": SESSION, "data": {"text": "hi"}})).await;
+    for staying in &mut visitors[4..] {
+        staying.expect_event("chat.message").await;
+    }
+}

@@ -19,6 +19,22 @@ async fn a_failed_delivery_is_retried_with_the_same_id_and_bytes_and_a_new_times
     webhook.expect_count("delivered", 1).await;
 }
 
+/// What a receiver saw half of must not come back as something else.
+#[tokio::test]
+async fn a_retry_sends_the_first_attempts_bytes_though_the_chain_has_changed() {
+    let server = Server::with().env("WEBHOOK_RETRY_SCHEDULE", "1500ms").start().await;
+    let mut receiver = Receiver::start().await;
+    receiver.answer(500);
+    let webhook = server.webhook("acme", &receiver.url()).await;
+    server.install("guest", &crate::support::guests::transformer("1").bytes()).await;
+    server.plugin_serving("guest", &crate::support::guests::transformer("1").bytes()).await;
+    server.publish("acme", json!({"type": "call.ended", "data": {"n": 1}})).await;
+    let first = receiver.expect_delivery().await;
+    webhook.change(json!({"chain": [{"plugin": "shared/guest"}]})).await;
+    let second = receiver.expect_delivery().await;
+    assert_eq!((first.text(), first.header("webhook-id")), (second.text(), second.header("webhook-id")));
+}
+
 #[tokio::test]
 async fn retries_wait_the_schedule_and_jitter_only_adds() {
     let server = Server::with().env("WEBHOOK_RETRY_SCHEDULE", "200ms,400ms").start().await;

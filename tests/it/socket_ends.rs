@@ -5,6 +5,8 @@ use crate::support::{Server, Token, eventually};
 use serde_json::json;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 #[tokio::test]
 async fn a_token_about_to_expire_is_announced_at_once() {
@@ -129,4 +131,14 @@ async fn the_tenants_connection_limit_refuses_the_next_and_makes_room_again() {
     first.close().await;
     eventually("room for another connection", || async { server.dial("/ws").bearer(&token).try_open().await.ok() })
         .await;
+}
+
+/// A browser shows `wasClean: false` otherwise.
+#[tokio::test]
+async fn a_clients_own_close_is_answered() {
+    let server = Server::start().await;
+    let mut socket = server.socket("acme", "kim").await;
+    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    socket.send_message(Message::Close(Some(goodbye))).await;
+    assert_eq!(socket.expect_close().await, 1000);
 }

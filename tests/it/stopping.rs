@@ -65,3 +65,16 @@ async fn everything_answered_before_an_orderly_stop_is_delivered_before_or_after
     server.restart().await;
     receiver.expect_ids(&ids, |body| &body["id"]).await;
 }
+
+/// Whoever copies the one file after a stop has everything.
+#[tokio::test]
+async fn after_a_stop_the_database_is_one_whole_file() {
+    let mut server = Server::start().await;
+    for _ in 0..20 {
+        server.publish("acme", json!({"type": "call.incoming"})).await;
+    }
+    assert_eq!(server.terminate().await, Some(0));
+    let home = server.plugin_path("x").parent().and_then(|plugins| plugins.parent()).expect("a home").to_owned();
+    let log = std::fs::metadata(home.join("jackfield.db-wal")).map_or(0, |metadata| metadata.len());
+    assert_eq!(log, 0, "the write-ahead log was brought home");
+}

@@ -62,7 +62,12 @@ impl Client {
     }
 
     pub async fn put(&self, path: &str, body: Value) -> Reply {
-        self.send("PUT", path, Some("application/json"), body.to_string().into_bytes(), &[]).await
+        self.put_text(path, &body.to_string()).await
+    }
+
+    /// A body that must reach the server as it is written here.
+    pub async fn put_text(&self, path: &str, body: &str) -> Reply {
+        self.send("PUT", path, Some("application/json"), body.as_bytes().to_vec(), &[]).await
     }
 
     pub async fn delete(&self, path: &str) -> Reply {
