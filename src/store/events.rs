@@ -168,25 +168,11 @@ pub(super) async fn insert(
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    sqlx::query("SAVEPOINT events").execute(&mut *connection).await?;
-    let mut inserted = 0;
-    for piece in pieces(events) {
-        inserted += insert_events(&mut *connection, piece).await?;
-    }
-    let results = if inserted == events.len() as u64 {
-        vec![Committed::New; events.len()]
-    } else {
-        sqlx::query("ROLLBACK TO events").execute(&mut *connection).await?;
-        let mut results = Vec::with_capacity(events.len());
-        for event in events {
-            results.push(match insert_events(&mut *connection, &[event]).await? {
-                1 => Committed::New,
-                _ => Committed::Duplicate(first_of(&mut *connection, event).await?),
-            });
-        }
-        results
+    let results = match events {
+        // Nothing to undo: no savepoint, which would be two more visits to the database's thread.
+        [event] => vec![insert_one(connection, event).await?],
+        _ => insert_many(connection, events).await?,
     };
-    sqlx::query("RELEASE events").execute(&mut *connection).await?;
     let new = events.iter().zip(&results).filter(|(_, result)| **result == Committed::New).map(|(event, _)| *event);
     insert_owed(connection, new.clone()).await?;
     for event in new {
@@ -198,6 +184,30 @@ pub(super) async fn insert(
         }
     }
     Ok(results)
+}
+
+async fn insert_many(connection: &mut SqliteConnection, events: &[&NewEvent]) -> Result<Vec<Committed>, sqlx::Error> {
+    sqlx::query("SAVEPOINT events").execute(&mut *connection).await?;
+    let mut inserted = 0;
+    for piece in pieces(events) {
+        inserted += insert_events(&mut *connection, piece).await?;
+    }
+    let mut results = vec![Committed::New; events.len()];
+    if inserted != events.len() as u64 {
+        sqlx::query("ROLLBACK TO events").execute(&mut *connection).await?;
+        for (event, result) in events.iter().zip(&mut results) {
+            *result = insert_one(connection, event).await?;
+        }
+    }
+    sqlx::query("RELEASE events").execute(&mut *connection).await?;
+    Ok(results)
+}
+
+async fn insert_one(connection: &mut SqliteConnection, event: &NewEvent) -> Result<Committed, sqlx::Error> {
+    match insert_events(connection, &[event]).await? {
+        1 => Ok(Committed::New),
+        _ => Ok(Committed::Duplicate(first_of(connection, event).await?)),
+    }
 }
 
 async fn insert_events(connection: &mut SqliteConnection, events: &[&NewEvent]) -> Result<u64, sqlx::Error> {

@@ -48,6 +48,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite")
 /// Requests that may wait for the writer. Beyond it, callers wait.
 const WRITER_QUEUE: usize = 8192;
 const READERS: u32 = 4;
+/// Statements kept prepared: 67 lengths of each of the few that are written in batches.
+const STATEMENTS: usize = 600;
 /// 32 MiB a connection (negative: KiB).
 const CACHE_SIZE: &str = "-32768";
 /// The write-ahead log is brought home every 32 MiB: seldom enough not to show in every tenth commit.
@@ -131,7 +133,7 @@ impl Store {
             .pragma("temp_store", "MEMORY")
             .pragma("cache_size", CACHE_SIZE)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .statement_cache_capacity(256);
+            .statement_cache_capacity(STATEMENTS);
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| OpenError::Database {
             path: path.to_owned(),

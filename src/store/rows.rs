@@ -36,14 +36,19 @@ pub fn unleased() -> Expr {
     Expr::cust("state = 'pending' AND lease_owner IS NULL")
 }
 
-/// Cuts rows into pieces whose lengths are powers of two, at most 256: each length is another statement, and only few
-/// are to be kept prepared.
+/// Cuts rows into few pieces of few lengths: each piece is a visit to the database's thread, and each length another
+/// statement to be kept prepared. Up to 64 rows go in one piece.
 pub fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         if rows.is_empty() {
             return None;
         }
-        let len = 256.min(1 << rows.len().ilog2());
+        let len = match rows.len() {
+            few @ ..=64 => few,
+            65..128 => 64,
+            128..256 => 128,
+            _ => 256,
+        };
         let (piece, rest) = rows.split_at(len);
         rows = rest;
         Some(piece)
@@ -58,7 +63,7 @@ mod tests {
     fn pieces_are_few_and_cover_all() {
         let rows: Vec<u32> = (0..715).collect();
         let lengths: Vec<_> = pieces(&rows).map(<[u32]>::len).collect();
-        assert_eq!(lengths, [256, 256, 128, 64, 8, 2, 1]);
+        assert_eq!(lengths, [256, 256, 128, 64, 11]);
         assert_eq!(pieces(&rows).flatten().copied().collect::<Vec<_>>(), rows);
     }
 }
