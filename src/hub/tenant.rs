@@ -87,7 +87,7 @@ impl TenantHub {
         }
     }
 
-    pub fn publish(&self, event: &Event, data: Option<&str>) -> usize {
+    pub fn publish(&self, event: &Event, data: Option<&str>) {
         let mut state = self.state();
         let offset = if event.is_ephemeral() {
             None
@@ -96,12 +96,9 @@ impl TenantHub {
             Some(state.offset)
         };
         let mut encoded: Option<Frame> = None;
-        let mut receivers = 0;
         for connection in state.connections.iter().filter(|connection| connection.sees(event)) {
             connection.push(encoded.get_or_insert_with(|| Frame::new(event.frame(data, offset))).clone());
-            receivers += 1;
         }
-        receivers
     }
 
     pub fn counts(&self) -> Counts {

@@ -61,7 +61,7 @@ impl WebhookSecret {
         Ok(Self { text: text.to_owned(), key })
     }
 
-    /// The secret as its owner wrote it: for the store, and for the answers of create and rotate-secret.
+    /// The secret as its owner wrote it: for the store, and for the answer of the create.
     pub fn expose(&self) -> &str {
         &self.text
     }

@@ -43,15 +43,7 @@ pub fn sign_v1a(key: &Ed25519Key, id: &str, timestamp_s: i64, body: &[u8]) -> St
 #[derive(Debug, Clone)]
 pub struct Signer {
     current: SigningKey,
-    previous: Option<Previous>,
     ed25519: Option<Ed25519Key>,
-}
-
-/// A rotated secret, which signs too until its overlap ends.
-#[derive(Debug, Clone)]
-struct Previous {
-    key: SigningKey,
-    until_s: i64,
 }
 
 /// The headers a signature consists of, by name in `pairs`.
@@ -63,20 +55,12 @@ pub struct SignedHeaders {
     /// Every live signature, separated by one space.
     pub webhook_signature: String,
     pub x_webhook_signature: String,
-    /// By the rotated secret, while it is live.
-    pub x_webhook_signature_previous: Option<String>,
 }
 
 impl Signer {
     /// Signs with `secret` alone.
     pub fn new(secret: &WebhookSecret) -> Self {
-        Self { current: SigningKey::new(secret.key()), previous: None, ed25519: None }
-    }
-
-    /// Signs with the rotated `secret` as well, on attempts before `until_s` (seconds since epoch).
-    pub fn with_previous(self, secret: &WebhookSecret, until_s: i64) -> Self {
-        let previous = Previous { key: SigningKey::new(secret.key()), until_s };
-        Self { previous: Some(previous), ..self }
+        Self { current: SigningKey::new(secret.key()), ed25519: None }
     }
 
     /// Adds `v1a`, beside `v1`: the official libraries verify `v1` only.
@@ -88,12 +72,7 @@ impl Signer {
     ///
     /// `id` is the delivery's, without dots; `body` is what goes over the wire, byte for byte.
     pub fn sign(&self, id: &str, timestamp_s: i64, body: &[u8]) -> SignedHeaders {
-        let previous = self.previous.as_ref().filter(|previous| timestamp_s < previous.until_s);
         let mut webhook_signature = self.current.sign_v1(id, timestamp_s, body);
-        if let Some(previous) = previous {
-            webhook_signature.push(' ');
-            webhook_signature += &previous.key.sign_v1(id, timestamp_s, body);
-        }
         if let Some(key) = &self.ed25519 {
             webhook_signature.push(' ');
             webhook_signature += &sign_v1a(key, id, timestamp_s, body);
@@ -103,7 +82,6 @@ impl Signer {
             webhook_timestamp: timestamp_s.to_string(),
             webhook_signature,
             x_webhook_signature: self.current.body_hmac_hex(body),
-            x_webhook_signature_previous: previous.map(|previous| previous.key.body_hmac_hex(body)),
         }
     }
 }
@@ -111,7 +89,6 @@ impl Signer {
 impl SignedHeaders {
     /// Header names and values, in the order they are sent.
     pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let previous = self.x_webhook_signature_previous.as_deref();
         [
             ("webhook-id", self.webhook_id.as_str()),
             ("webhook-timestamp", &self.webhook_timestamp),
@@ -119,7 +96,6 @@ impl SignedHeaders {
             ("x-webhook-signature", &self.x_webhook_signature),
         ]
         .into_iter()
-        .chain(previous.map(|value| ("x-webhook-signature-previous", value)))
     }
 }
 
@@ -195,38 +171,23 @@ mod tests {
     }
 
     #[test]
-    fn all_live_keys_sign_in_one_header_newest_first() {
-        let signer =
-            Signer::new(&secret("new")).with_previous(&vector_secret(), AT_S + 1).with_ed25519(vector_ed25519());
-        let signed = signer.sign(ID, AT_S, BODY);
-        let new_v1 = SigningKey::new(b"new").sign_v1(ID, AT_S, BODY);
-        let new_body = SigningKey::new(b"new").body_hmac_hex(BODY);
-        let old_body = SigningKey::new(vector_secret().key()).body_hmac_hex(BODY);
-        let signatures = format!("{new_v1} {V1} {V1A}");
+    fn both_keys_sign_in_one_header() {
+        let signed = Signer::new(&vector_secret()).with_ed25519(vector_ed25519()).sign(ID, AT_S, BODY);
+        let of_body = SigningKey::new(vector_secret().key()).body_hmac_hex(BODY);
+        let signatures = format!("{V1} {V1A}");
         let expected = [
             ("webhook-id", ID),
             ("webhook-timestamp", "1614265330"),
             ("webhook-signature", &signatures),
-            ("x-webhook-signature", &new_body),
-            ("x-webhook-signature-previous", &old_body),
+            ("x-webhook-signature", &of_body),
         ];
         assert_eq!(signed.pairs().collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn debug_shows_no_key() {
-        let shown = format!("{:?}", Signer::new(&secret("one")).with_previous(&secret("two"), AT_S));
-        assert_eq!(shown, format!("{:?}", Signer::new(&secret("three")).with_previous(&secret("four"), AT_S)));
-    }
-
-    #[test]
-    fn the_rotated_secret_stops_signing_when_its_overlap_ends() {
-        let signer = Signer::new(&vector_secret()).with_previous(&secret("old"), AT_S);
-        let signed = signer.sign(ID, AT_S, BODY);
-        assert_eq!(signed.webhook_signature, V1);
-        assert_eq!(signed.x_webhook_signature_previous, None);
-        assert_eq!(signed, Signer::new(&vector_secret()).sign(ID, AT_S, BODY));
-        assert!(signer.sign(ID, AT_S - 1, BODY).x_webhook_signature_previous.is_some());
+        let shown = format!("{:?}", Signer::new(&secret("one")));
+        assert_eq!(shown, format!("{:?}", Signer::new(&secret("two"))));
     }
 
     proptest::proptest! {
