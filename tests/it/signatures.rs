@@ -76,3 +76,28 @@ async fn a_bad_secret_is_refused() {
         server.admin("acme").post("/api/v1/webhooks", body).await.expect_invalid("secret");
     }
 }
+
+/// No official library verifies `v1a` yet, so by the published key and the standard's own words; `v1` stands beside it.
+#[tokio::test]
+async fn an_ed25519_signature_verifies_by_the_public_key_that_the_api_shows() {
+    let server = Server::start().await;
+    let mut receiver = Receiver::start().await;
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"ed25519": true})).await;
+    let shown = server.admin("acme").get(&format!("{}/public-key", webhook.path())).await.expect(200);
+    let public = shown.body["public_key"].as_str().and_then(|key| key.strip_prefix("whpk_")).expect("a whpk_ key");
+    let public: [u8; 32] = STANDARD.decode(public).expect("base64").try_into().expect("32 bytes");
+    let public = ed25519_dalek::VerifyingKey::from_bytes(&public).expect("a point of the curve");
+
+    server.publish("acme", json!({"type": "call.ended", "data": {"n": 1}})).await;
+    let delivery = receiver.expect_delivery().await;
+    by_the_official_library(&delivery, &webhook.signing_secret).await;
+    let v1a = delivery.header("webhook-signature").split(' ').find_map(|entry| entry.strip_prefix("v1a,"));
+    let signature = STANDARD.decode(v1a.expect("a v1a entry beside v1")).expect("base64");
+    let signature = ed25519_dalek::Signature::from_slice(&signature).expect("64 bytes");
+    let signed = format!("{}.{}.", delivery.header("webhook-id"), delivery.header("webhook-timestamp"));
+    let signed = [signed.as_bytes(), &delivery.body].concat();
+    public.verify_strict(&signed, &signature).expect("the key signed these bytes");
+
+    let plain = server.webhook("acme", &receiver.url()).await;
+    server.admin("acme").get(&format!("{}/public-key", plain.path())).await.expect_problem(404);
+}
