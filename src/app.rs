@@ -104,7 +104,7 @@ impl App {
             webhooks: webhooks.clone(),
             plugins: plugins.clone(),
             scheduler: scheduler.clone(),
-            sender: Sender::new(addresses.clone())?,
+            sender: Sender::new(addresses.clone(), &config.webhooks.name_servers, config.webhooks.proxy.clone())?,
             schedule: config.webhooks.retry_schedule.clone(),
             notices: notices.clone(),
             node: node.clone(),

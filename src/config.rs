@@ -13,10 +13,10 @@ use std::{
 
 use ipnet::IpNet;
 
-use reader::{Reader, duration, number, size, sqlite_path, text_or};
+use reader::{Reader, duration, name_server, number, size, sqlite_path, text_or};
 pub use settings::{Settings, TokenSettings};
 
-use crate::webhook::RetrySchedule;
+use crate::webhook::{Proxy, RetrySchedule};
 
 /// At least as long as the hash that HS256 is built on (RFC 7518 §3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -31,7 +31,6 @@ const NOT_READ_YET: &[&str] = &[
     "JWT_JWKS_FILE",
     "OFFLINE_MAX",
     "OFFLINE_TTL",
-    "WEBHOOK_PROXY",
     "EVENT_RETENTION",
     "DELIVERY_RETENTION",
     "ENCRYPTION_KEY",
@@ -91,6 +90,9 @@ pub struct WebhookConfig {
     pub max_in_flight_per_endpoint: usize,
     pub retry_schedule: RetrySchedule,
     pub allow_nets: Vec<IpNet>,
+    pub proxy: Option<Proxy>,
+    /// Empty: the system's.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 #[derive(Debug, Clone)]
@@ -269,12 +271,21 @@ fn read_webhooks(r: &mut Reader, settings: &Settings) -> Option<WebhookConfig> {
             .map(|net| IpNet::from_str(net).map_err(|_| format!("{net:?} is no network such as 10.1.0.0/16")))
             .collect()
     });
+    let proxy = r.read("WEBHOOK_PROXY", &settings.webhook_proxy, "", |text| match text {
+        "" => Ok(None),
+        url => Proxy::parse(url).map(Some),
+    });
+    let name_servers = r.read("WEBHOOK_DNS", &settings.webhook_dns, "", |text| {
+        text.split(',').map(str::trim).filter(|server| !server.is_empty()).map(name_server).collect()
+    });
     Some(WebhookConfig {
         workers: workers?,
         max_in_flight: max_in_flight?,
         max_in_flight_per_endpoint: per_endpoint?,
         retry_schedule: retry_schedule?,
         allow_nets: allow_nets?,
+        proxy: proxy?,
+        name_servers: name_servers?,
     })
 }
 
@@ -304,13 +315,24 @@ mod tests {
             tokens: TokenSettings { jwt_secret: Some("short".into()), ..TokenSettings::default() },
             ws_ping_interval: Some("soon".into()),
             webhook_allow_nets: Some("10.0.0.0/33".into()),
+            webhook_proxy: Some("socks5://kim:hunter2@proxy".into()),
+            webhook_dns: Some("10.0.0.2,ns.example.com".into()),
             database_url: Some("oracle://x".into()),
             ..Settings::default()
         };
         let mistakes = Config::parse(&settings, None).unwrap_err();
-        for name in ["SERVER_PORT", "JWT_SECRET", "WS_PING_INTERVAL", "WEBHOOK_ALLOW_NETS", "DATABASE_URL"] {
+        for name in [
+            "SERVER_PORT",
+            "JWT_SECRET",
+            "WS_PING_INTERVAL",
+            "WEBHOOK_ALLOW_NETS",
+            "WEBHOOK_PROXY",
+            "WEBHOOK_DNS",
+            "DATABASE_URL",
+        ] {
             assert_eq!(mistakes.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {mistakes:?}");
         }
+        assert!(!mistakes.concat().contains("hunter2"), "a password is nobody's to print: {mistakes:?}");
     }
 
     #[test]
@@ -318,6 +340,7 @@ mod tests {
         let settings = Settings {
             ws_max_queue_bytes: Some("64KiB".into()),
             plugin_deadline: Some("250ms".into()),
+            webhook_dns: Some("10.0.0.2, [fd00::53]:5353".into()),
             ..Settings::default()
         };
         let config = Config::parse(&settings, Some(&"k".repeat(32))).unwrap();
@@ -325,5 +348,8 @@ mod tests {
         assert_eq!(config.sockets.max_queue_bytes, 65_536);
         assert_eq!(config.plugins.deadline, Duration::from_millis(250));
         assert_eq!(config.webhooks.max_in_flight_per_endpoint, 16);
+        let servers: Vec<String> = config.webhooks.name_servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["10.0.0.2:53", "[fd00::53]:5353"]);
+        assert_eq!(config.webhooks.proxy, None);
     }
 }

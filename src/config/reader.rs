@@ -1,6 +1,13 @@
 //! Reading settings from text: each by its unit, and all mistakes before any is told.
 
-use std::{fmt::Display, path::PathBuf, time::Duration};
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+const DNS_PORT: u16 = 53;
 
 /// Collects mistakes while it reads.
 #[derive(Default)]
@@ -55,6 +62,15 @@ pub fn number(bounds: std::ops::RangeInclusive<usize>) -> impl Fn(&str) -> Resul
         let refused = || format!("{text:?} is no number from {} to {}", bounds.start(), bounds.end());
         text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(refused)
     }
+}
+
+/// `10.0.0.2`, `10.0.0.2:5353`, `fd00::53` or `[fd00::53]:5353`.
+pub fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let with_port = || text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    let alone = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, DNS_PORT));
+    with_port()
+        .or_else(alone)
+        .ok_or_else(|| format!("{text:?} is no address of a name server such as 10.0.0.2 or 10.0.0.2:5353"))
 }
 
 pub fn sqlite_path(url: &str) -> Result<PathBuf, String> {

@@ -55,6 +55,12 @@ pub struct Settings {
     /// Networks that may be dialled although private: `10.1.0.0/16,127.0.0.0/8`
     #[arg(long, env = "WEBHOOK_ALLOW_NETS")]
     pub webhook_allow_nets: Option<String>,
+    /// Proxy that webhooks leave by: `http://[user:password@]host:port`
+    #[arg(long, env = "WEBHOOK_PROXY", hide_env_values = true)]
+    pub webhook_proxy: Option<String>,
+    /// Name servers that webhooks' names are asked of, instead of the system's: `10.0.0.2,10.0.0.3:5353`
+    #[arg(long, env = "WEBHOOK_DNS")]
+    pub webhook_dns: Option<String>,
     /// Folder of components that every tenant may use, watched [default: plugins/dist]
     #[arg(long, env = "PLUGIN_DIR")]
     pub plugin_dir: Option<String>,

@@ -6,7 +6,7 @@ mod ranges;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use reqwest::Url;
+use url::Url;
 
 pub use ranges::SpecialRange;
 
@@ -114,7 +114,7 @@ impl AddressPolicy {
 
 /// The address a URL's host is written as. The URL parser has already turned `127.1`, `0x7f000001`, `2130706433` and
 /// full-width digits into four decimals, so that what is checked here is what will be dialled.
-fn address_literal(host: &str) -> Option<IpAddr> {
+pub(super) fn address_literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 

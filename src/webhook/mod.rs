@@ -16,10 +16,13 @@
 
 pub mod address;
 mod claimer;
+mod connector;
 mod deliver;
+mod explain;
 mod model;
+mod proxy;
 mod registry;
-pub mod resolver;
+mod resolver;
 mod retry;
 mod retry_after;
 mod scheduler;
@@ -32,6 +35,7 @@ use std::sync::Arc;
 
 pub use deliver::{Deliverer, TestReport};
 pub use model::{Changes, Webhook, WebhookView};
+pub use proxy::Proxy;
 pub use registry::{ChangeError, Webhooks};
 pub use retry::{RetrySchedule, ScheduleError};
 pub use scheduler::{Job, Reservation, Scheduler};

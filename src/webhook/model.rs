@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use reqwest::Url;
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
+use url::Url;
 
 use super::{Ed25519Key, WebhookSecret, address::AddressPolicy, signature::Signer};
 use crate::{

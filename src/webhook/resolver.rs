@@ -1,81 +1,144 @@
-//! Resolves a webhook's host name and hands the connector only addresses the policy admits, so that what was vetted is
-//! what is dialled. Address literals never come here: `AddressPolicy::check_url` vets those before every dial.
+//! Turns a host into the addresses to dial, all of them vetted: what the connector gets is what it dials. It keeps answers
+//! for their time to live and vets them again at every dial.
+//!
+//! Lookups are asynchronous and end by themselves, so a name server that is silent costs each delivery its own time only.
 
-use std::error::Error;
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts},
+    net::{NetError, runtime::TokioRuntimeProvider},
+    system_conf::read_system_conf,
+};
 
-use super::address::{AddressPolicy, Refusal};
+use super::address::{AddressPolicy, Refusal, address_literal};
 
-/// How long a lookup may take; the delivery's own timeout may end it sooner. The system's resolver cannot be interrupted:
-/// its thread, one of tokio's bounded pool, goes on until it gives up by itself.
+/// How long a lookup may take; the delivery's own timeout may end it sooner.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
+/// Until a name server is asked again: a lost packet must not cost the whole lookup.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// A receiver whose name was made a moment too late is found soon, whatever its zone says.
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(10);
+/// A name that moved is found within this, whatever its old answer says.
+const MAX_TTL: Duration = Duration::from_secs(300);
 
-/// The system's resolver behind an `AddressPolicy`.
-#[derive(Debug, Clone)]
+/// A resolver behind an `AddressPolicy`.
 pub struct VettingResolver {
+    names: TokioResolver,
     policy: Arc<AddressPolicy>,
+    deadline: Duration,
 }
 
-/// Why a name gave no address to dial.
+/// Why a host gave no address to dial. The texts are shown to tenants: none holds an address.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// At least one of its addresses may not be dialled.
-    #[error("host name resolves to an address that is refused")]
-    Refused(#[source] Refusal),
+    /// The host is an address literal that may not be dialled.
+    #[error(transparent)]
+    Literal(Refusal),
+    /// At least one address of the name may not be dialled.
+    #[error("the name leads to a {0}")]
+    Refused(Refusal),
+    /// The name servers know of no such name.
+    #[error("the host name does not exist")]
+    NoName,
     /// It exists without an address.
-    #[error("host name has no address")]
+    #[error("the host name has no address")]
     NoAddress,
-    /// The resolver said nothing in time.
-    #[error("host name lookup took longer than {} s", .0.as_secs_f64())]
+    /// The name servers said nothing in time.
+    #[error("the lookup of the host name took longer than {} s", .0.as_secs_f64())]
     Deadline(Duration),
-    /// The resolver said no.
-    #[error("host name lookup failed")]
-    Lookup(#[source] io::Error),
+    /// The name servers could not be reached, or could not say.
+    #[error("the lookup of the host name failed")]
+    Lookup(#[source] NetError),
 }
+
+/// No resolver can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the name servers cannot be read from /etc/resolv.conf ({0}): mend it, or set WEBHOOK_DNS")]
+pub struct ResolverError(NetError);
 
 impl VettingResolver {
-    /// A resolver that answers what `policy` admits.
-    pub fn new(policy: Arc<AddressPolicy>) -> Self {
-        Self { policy }
+    /// A resolver that answers what `policy` admits. It asks `name_servers`, or the system's when there are none; the
+    /// system's are read once, as is `/etc/hosts`.
+    ///
+    /// # Errors
+    /// When the system's name servers cannot be read.
+    pub fn new(policy: Arc<AddressPolicy>, name_servers: &[SocketAddr]) -> Result<Self, ResolverError> {
+        let (config, mut options) = match name_servers {
+            [] => read_system_conf().map_err(ResolverError)?,
+            servers => {
+                let servers = servers.iter().copied().map(name_server).collect();
+                (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
+            }
+        };
+        options.timeout = options.timeout.min(QUERY_TIMEOUT);
+        // Both kinds are asked for, since one private address among them refuses the name.
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.negative_max_ttl = Some(MAX_NEGATIVE_TTL);
+        options.positive_max_ttl = Some(MAX_TTL);
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+        Ok(Self { names: builder.build().map_err(ResolverError)?, policy, deadline: LOOKUP_DEADLINE })
+    }
+
+    /// The addresses of `host`, as a URL holds it, that may be dialled: one at least.
+    ///
+    /// # Errors
+    /// Every [`ResolveError`].
+    pub async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        if let Some(ip) = address_literal(host) {
+            return self.policy.check_ip(ip).map(|()| vec![ip]).map_err(ResolveError::Literal);
+        }
+        if is_localhost(host) {
+            return loopback(&self.policy);
+        }
+        let answer = self.lookup(host).await?;
+        vet(&self.policy, &answer)?;
+        Ok(answer)
+    }
+
+    /// The addresses of a host that the operator named, wherever they lie: one at least.
+    ///
+    /// # Errors
+    /// Every [`ResolveError`] but the refusals.
+    pub async fn resolve_trusted(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        match address_literal(host) {
+            Some(ip) => Ok(vec![ip]),
+            None => self.lookup(host).await,
+        }
+    }
+
+    async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let looked_up = tokio::time::timeout(self.deadline, self.names.lookup_ip(name)).await;
+        match looked_up.map_err(|_| ResolveError::Deadline(self.deadline))? {
+            Ok(answer) => match answer.iter().collect::<Vec<_>>() {
+                none if none.is_empty() => Err(ResolveError::NoAddress),
+                ips => Ok(ips),
+            },
+            Err(error) if error.is_nx_domain() => Err(ResolveError::NoName),
+            Err(error) if error.is_no_records_found() => Err(ResolveError::NoAddress),
+            Err(NetError::Timeout) => Err(ResolveError::Deadline(self.deadline)),
+            Err(error) => Err(ResolveError::Lookup(error)),
+        }
     }
 }
 
-impl Resolve for VettingResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let policy = Arc::clone(&self.policy);
-        Box::pin(async move {
-            let name = name.as_str();
-            let vetted = match is_localhost(name) {
-                true => loopback(&policy)?,
-                false => vet(&policy, answer(tokio::net::lookup_host((name, 0)), LOOKUP_DEADLINE).await?)?,
-            };
-            // Port 0 asks the connector for the URL's own port.
-            Ok(Box::new(vetted.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
-        })
-    }
-}
-
-/// The refusal behind a failed request, however deep the client wrapped it.
-pub fn refusal_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Refusal> {
-    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.into())
 }
 
 /// Refuses the whole answer when one address is refused: a name that mixes public and private addresses is either an
 /// attack or a mistake, and which address gets dialled must not decide which.
-fn vet(policy: &AddressPolicy, answer: Vec<IpAddr>) -> Result<Vec<IpAddr>, ResolveError> {
-    if answer.is_empty() {
-        return Err(ResolveError::NoAddress);
-    }
-    for ip in &answer {
-        policy.check_ip(*ip).map_err(ResolveError::Refused)?;
-    }
-    Ok(answer)
+fn vet(policy: &AddressPolicy, answer: &[IpAddr]) -> Result<(), ResolveError> {
+    answer.iter().try_for_each(|ip| policy.check_ip(*ip)).map_err(ResolveError::Refused)
 }
 
 /// The answer for `localhost` and names below it, which RFC 6761 keeps out of DNS: those of the two loopback addresses
@@ -96,17 +159,6 @@ fn is_localhost(name: &str) -> bool {
     top_label.eq_ignore_ascii_case("localhost")
 }
 
-async fn answer<A>(lookup: impl Future<Output = io::Result<A>>, deadline: Duration) -> Result<Vec<IpAddr>, ResolveError>
-where
-    A: Iterator<Item = SocketAddr>,
-{
-    match tokio::time::timeout(deadline, lookup).await {
-        Ok(Ok(addresses)) => Ok(addresses.map(|address| address.ip()).collect()),
-        Ok(Err(error)) => Err(ResolveError::Lookup(error)),
-        Err(_) => Err(ResolveError::Deadline(deadline)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,21 +172,13 @@ mod tests {
         texts.iter().map(|text| text.parse().expect("an address")).collect()
     }
 
-    async fn get(url: &str, policy: Arc<AddressPolicy>) -> Result<reqwest::Response, reqwest::Error> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let resolver = VettingResolver::new(policy);
-        let client = reqwest::Client::builder().no_proxy().dns_resolver(Arc::new(resolver)).build().expect("a client");
-        client.get(url).timeout(Duration::from_secs(10)).send().await
-    }
-
     #[test]
     fn one_refused_address_refuses_the_whole_answer() {
         let policy = AddressPolicy::default();
-        let public = ips(&["8.8.8.8", "2606:4700::1111"]);
-        assert_eq!(vet(&policy, public.clone()).expect("all public"), public);
-        let mixed = vet(&policy, ips(&["8.8.8.8", "10.0.0.1"]));
-        assert!(matches!(mixed, Err(ResolveError::Refused(Refusal(SpecialRange::Private)))));
-        assert!(matches!(vet(&policy, vec![]), Err(ResolveError::NoAddress)));
+        vet(&policy, &ips(&["8.8.8.8", "2606:4700::1111"])).expect("all public");
+        for mixed in [ips(&["8.8.8.8", "10.0.0.1"]), ips(&["10.0.0.1", "8.8.8.8"])] {
+            assert!(matches!(vet(&policy, &mixed), Err(ResolveError::Refused(Refusal(SpecialRange::Private)))));
+        }
     }
 
     #[test]
@@ -148,28 +192,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_resolver_that_never_answers_fails_at_the_deadline() {
-        let silence = std::future::pending::<io::Result<std::vec::IntoIter<SocketAddr>>>();
-        let outcome = answer(silence, Duration::from_millis(1)).await;
-        assert!(matches!(outcome, Err(ResolveError::Deadline(_))));
+    async fn a_name_server_that_never_answers_costs_the_deadline() {
+        // Its socket is there, so that nothing answers "unreachable" for it.
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let address = silent.local_addr().expect("its address");
+        let mut resolver = VettingResolver::new(allowing(&[]), &[address]).expect("a resolver");
+        resolver.deadline = Duration::from_millis(20);
+        let outcome = resolver.resolve("hooks.example.com").await;
+        assert!(matches!(outcome, Err(ResolveError::Deadline(_))), "{outcome:?}");
     }
 
     #[tokio::test]
-    async fn a_refusal_is_recognised_behind_the_client_and_hides_the_address() {
-        let error = get("http://localhost:9/", allowing(&[])).await.expect_err("refused");
-        assert_eq!(refusal_in(&error), Some(&Refusal(SpecialRange::Loopback)));
-        let chain: Vec<_> =
-            std::iter::successors(error.source(), |&cause| cause.source()).map(|cause| cause.to_string()).collect();
-        assert!(chain.iter().all(|text| !text.contains("127.0.0.1") && !text.contains("::1")), "{chain:?}");
-    }
-
-    #[tokio::test]
-    async fn an_allowed_name_is_dialled_at_the_port_of_the_url() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
-        let port = listener.local_addr().expect("its address").port();
-        let accepted = tokio::spawn(async move { listener.accept().await.map(|_| ()) });
-        let error = get(&format!("http://localhost:{port}/"), allowing(&["127.0.0.0/8"])).await.expect_err("hangs up");
-        assert_eq!(refusal_in(&error), None);
-        accepted.await.expect("the task").expect("a connection arrived");
+    async fn literals_are_vetted_without_a_lookup() {
+        // Port 9 of no name server: a lookup would fail.
+        let resolver = VettingResolver::new(allowing(&["10.1.0.0/16"]), &[([127, 0, 0, 1], 9).into()]);
+        let resolver = resolver.expect("a resolver");
+        assert_eq!(resolver.resolve("10.1.2.3").await.expect("allowed"), ips(&["10.1.2.3"]));
+        assert_eq!(resolver.resolve("[2606:4700::1111]").await.expect("public"), ips(&["2606:4700::1111"]));
+        assert!(matches!(resolver.resolve("10.2.0.1").await, Err(ResolveError::Literal(_))));
+        assert!(matches!(resolver.resolve("[::ffff:10.2.0.1]").await, Err(ResolveError::Literal(_))));
+        assert_eq!(resolver.resolve_trusted("10.2.0.1").await.expect("the operator's"), ips(&["10.2.0.1"]));
     }
 }

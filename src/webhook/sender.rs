@@ -1,19 +1,30 @@
 //! One POST: signed headers, one deadline over everything, and a bounded look at the answer.
+//!
+//! No answer is ever decompressed: what is kept of a body is what was sent, and a small one cannot become a large one.
 
 use std::{
-    error::Error,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use reqwest::Client;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
+};
 
 use super::{
     Webhook,
     address::AddressPolicy,
-    resolver::{VettingResolver, refusal_in},
+    connector::{Connector, Ending},
+    explain::{explain, is_untouched},
+    proxy::Proxy,
+    resolver::{ResolverError, VettingResolver},
     retry_after::parse_retry_after,
 };
 use crate::event::{DeliveryId, EventType};
@@ -21,12 +32,33 @@ use crate::event::{DeliveryId, EventType};
 /// Read of an answer's body, and kept of it.
 const MAX_READ_BYTES: usize = 16 << 10;
 const MAX_KEPT_BYTES: usize = 4 << 10;
+/// Of an answer's headers, with HTTP/1.1 and HTTP/2; the former takes at most 100 of them. It is also the most that is
+/// read ahead of a body.
+const MAX_HEADER_BYTES: u32 = 32 << 10;
+/// HTTP/2 lets a receiver send so much before we have read it: per request, and per connection.
+const H2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// A connection that died in silence is found by this, not by one timeout after the other.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
+const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_CONNECTIONS_PER_HOST: usize = 64;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of one attempt, where the receiver says that it has not begun with the request.
+const MAX_SENDS: usize = 3;
 const USER_AGENT: &str = concat!("Jackfield/", env!("CARGO_PKG_VERSION"));
 
+/// Why no sender can be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be made: {0}")]
-pub struct SenderError(String);
+pub enum SenderError {
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the system's certificates cannot be read: {0}; install them (ca-certificates) or set SSL_CERT_FILE")]
+    Roots(#[from] std::io::Error),
+}
+
+type Client = legacy::Client<Ending<HttpsConnector<Connector>>, Full<Bytes>>;
 
 pub struct Sender {
     client: Client,
@@ -59,21 +91,18 @@ impl Answer {
 }
 
 impl Sender {
+    /// A sender that dials what `policy` admits, asking `name_servers` (none: the system's) and going through `proxy` where
+    /// there is one. Proxies named in the environment are not looked for: they would dial what was not vetted.
+    ///
     /// # Errors
-    /// When the system's certificates or its sockets cannot be used.
-    pub fn new(policy: Arc<AddressPolicy>) -> Result<Self, SenderError> {
-        // Set already when another server runs in this process.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            // A proxy from the environment would dial what was not vetted.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(VettingResolver::new(policy.clone()))
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| SenderError(chain_of(&error)))?;
-        Ok(Self { client, policy })
+    /// When the system's name servers or certificates cannot be read.
+    pub fn new(
+        policy: Arc<AddressPolicy>,
+        name_servers: &[SocketAddr],
+        proxy: Option<Proxy>,
+    ) -> Result<Self, SenderError> {
+        let resolver = VettingResolver::new(policy.clone(), name_servers)?;
+        Ok(Self { client: client(Connector::new(resolver, proxy))?, policy })
     }
 
     /// All headers of one attempt.
@@ -109,25 +138,25 @@ impl Sender {
     /// Sends once, within the webhook's timeout, and never follows a redirect.
     pub async fn post(&self, webhook: &Webhook, headers: HeaderMap, body: Bytes) -> Answer {
         let started = Instant::now();
-        // The resolver is not asked about address literals, and rows come by SQL: so here, at every dial.
-        if let Err(refusal) = self.policy.check_url(&webhook.url) {
-            return failed(started, format!("not dialled: {refusal}"));
-        }
         let mut answer = Answer { status: None, body: None, error: None, retry_after: None, took: Duration::ZERO };
-        let exchange = self.exchange(webhook, headers, body, &mut answer);
-        if tokio::time::timeout(webhook.timeout, exchange).await.is_err() {
-            answer.error = Some(format!("no whole answer within {} s", webhook.timeout.as_secs()));
+        // Rows come by SQL, and what was allowed once may not be now: so here, at every attempt.
+        if let Err(refusal) = self.policy.check_url(&webhook.url) {
+            answer.error = Some(format!("not dialled: {refusal}"));
+        } else {
+            let exchange = self.exchange(webhook, headers, body, &mut answer);
+            if tokio::time::timeout(webhook.timeout, exchange).await.is_err() {
+                answer.error = Some(format!("no whole answer within {} s", webhook.timeout.as_secs()));
+            }
         }
         answer.took = started.elapsed();
         answer
     }
 
     async fn exchange(&self, webhook: &Webhook, headers: HeaderMap, body: Bytes, answer: &mut Answer) {
-        let request = self.client.post(webhook.url.clone()).headers(headers).body(body);
-        let mut response = match request.send().await {
+        let response = match self.send(webhook, &headers, &body).await {
             Ok(response) => response,
-            Err(error) => {
-                answer.error = Some(explain(&error));
+            Err(why) => {
+                answer.error = Some(why);
                 return;
             }
         };
@@ -137,49 +166,66 @@ impl Sender {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let mut incoming = response.into_body();
         let mut kept = Vec::new();
         let mut read = 0;
-        let cut = loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    read += chunk.len();
-                    let room = MAX_KEPT_BYTES - kept.len();
-                    kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                    // Kept as it comes, so that a deadline in the middle leaves what there was.
-                    answer.body = Some(String::from_utf8_lossy(&kept).into_owned());
-                    if read >= MAX_READ_BYTES {
-                        break None;
-                    }
+        while read < MAX_READ_BYTES {
+            let chunk = match incoming.frame().await {
+                // Trailers say nothing to us.
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => {
+                    answer.error = Some(explain(&error));
+                    return;
                 }
-                Ok(None) => break None,
-                Err(error) => break Some(explain(&error)),
+                None => return,
+            };
+            read += chunk.len();
+            let room = MAX_KEPT_BYTES - kept.len();
+            kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            // Kept as it comes, so that a deadline in the middle leaves what there was.
+            answer.body = Some(String::from_utf8_lossy(&kept).into_owned());
+        }
+    }
+
+    /// The head of the answer. A request that the receiver has not begun with, as when it closes a connection after so
+    /// many, is sent again at once.
+    async fn send(&self, webhook: &Webhook, headers: &HeaderMap, body: &Bytes) -> Result<Response<Incoming>, String> {
+        let uri = Uri::try_from(webhook.url.as_str()).map_err(|error| format!("not dialled: {error}"))?;
+        let mut sends = 1;
+        loop {
+            let mut request = Request::post(&uri).body(Full::new(body.clone())).map_err(|error| error.to_string())?;
+            request.headers_mut().clone_from(headers);
+            match self.client.request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) if sends < MAX_SENDS && is_untouched(&error) => sends += 1,
+                Err(error) => return Err(explain(&error)),
             }
-        };
-        answer.error = cut;
+        }
     }
 }
 
-fn failed(started: Instant, error: String) -> Answer {
-    Answer { status: None, body: None, error: Some(error), retry_after: None, took: started.elapsed() }
-}
-
-/// In words for the tenant: never an address that a name led to.
-fn explain(error: &reqwest::Error) -> String {
-    if let Some(refusal) = refusal_in(error) {
-        return format!("not dialled: the name leads to a {refusal}");
-    }
-    let cause = innermost(error);
-    if error.is_connect() { format!("cannot connect: {cause}") } else { format!("the exchange broke: {cause}") }
-}
-
-fn innermost(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
-fn chain_of(error: &dyn Error) -> String {
-    format!("{error}: {}", innermost(error))
+/// HTTP/1.1 and HTTP/2, TLS 1.2 and 1.3 with the system's roots, and pools of idle connections.
+fn client(connector: Connector) -> Result<Client, SenderError> {
+    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()?
+        .with_native_roots()?
+        .with_no_client_auth();
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(connector);
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
+        .http1_max_buf_size(MAX_HEADER_BYTES as usize)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .http2_initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(H2_PING_INTERVAL)
+        .http2_keep_alive_timeout(H2_PING_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
+        .build(Ending(https)))
 }

@@ -62,12 +62,16 @@ const ARROWS: [(&str, &[&str]); 15] = [
 const LEAVES: [&str; 1] = ["turns"];
 
 /// A word of code, where alone it may stand, and why.
-const HOMES: [(&str, &[&str], &str); 9] = [
+const HOMES: [(&str, &[&str], &str); 13] = [
     ("sqlx::", &["store/"], "all SQL lives in store/, so that one room knows the tables and the dialects"),
     ("sea_query::", &["store/"], "all SQL lives in store/, so that one room knows the tables and the dialects"),
     ("sea_query_sqlx::", &["store/"], "all SQL lives in store/, so that one room knows the tables and the dialects"),
     ("redis::", &["hub/bus", "presence/"], "only the bus and presence speak to Redis: the rest must work without it"),
     ("wasmtime::", &["plugin/"], "only plugin/ runs guests: limits and isolation are kept in one place"),
+    ("hyper::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
+    ("hyper_util::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
+    ("hyper_rustls::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
+    ("hickory_resolver::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
     ("axum::", &["http/", "ws/", "console/", "app.rs"], "the rooms below the doors must not know HTTP"),
     (
         "std::env",
