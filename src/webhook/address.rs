@@ -124,6 +124,10 @@ fn has_zone_id(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use ipnet::{Ipv4Net, Ipv6Net};
+
     use super::*;
 
     fn allowing(nets: &[&str]) -> AddressPolicy {
@@ -218,5 +222,72 @@ mod tests {
         let text = refusal("http://169.254.169.254/latest/meta-data").to_string();
         assert_eq!(text, "cloud metadata address; WEBHOOK_ALLOW_NETS permits it");
         assert_eq!(refusal("http://127.0.0.1/").to_string(), "loopback address; WEBHOOK_ALLOW_NETS permits it");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_v4_mapped_address_is_judged_as_the_one_inside(bits: u32, net_bits: u32, prefix in 0_u8..=32) {
+            let inner = Ipv4Addr::from_bits(bits);
+            let net = Ipv4Net::new_assert(Ipv4Addr::from_bits(net_bits), prefix);
+            for policy in [AddressPolicy::default(), AddressPolicy::new(vec![net.into()])] {
+                let mapped = policy.check_ip(inner.to_ipv6_mapped().into());
+                proptest::prop_assert_eq!(mapped, policy.check_ip(inner.into()));
+            }
+        }
+
+        /// An allowed network does not speak for it: NAT64 leaves by another route.
+        #[test]
+        fn a_nat64_address_is_judged_as_the_one_inside_and_no_v4_network_opens_it(bits: u32) {
+            let inner = Ipv4Addr::from_bits(bits);
+            let nat64 = Ipv6Addr::from_bits(0x64_ff9b << 96 | u128::from(bits)).into();
+            let verdict = AddressPolicy::default().check_ip(inner.into());
+            proptest::prop_assert_eq!(AddressPolicy::default().check_ip(nat64), verdict);
+            proptest::prop_assert_eq!(allowing(&["0.0.0.0/0"]).check_ip(nat64), verdict);
+        }
+
+        #[test]
+        fn every_address_of_an_allowed_network_passes(
+            net_bits: u128, prefix in 0_u8..=128, v4_prefix in 0_u8..=32, bits: u128,
+        ) {
+            let net = Ipv6Net::new_assert(Ipv6Addr::from_bits(net_bits), prefix);
+            let host = bits & !net.netmask().to_bits() | net.network().to_bits();
+            proptest::prop_assert_eq!(AddressPolicy::new(vec![net.into()]).check_ip(Ipv6Addr::from_bits(host).into()), Ok(()));
+            let (net_bits, bits) = (net_bits as u32, bits as u32);
+            let net = Ipv4Net::new_assert(Ipv4Addr::from_bits(net_bits), v4_prefix);
+            let host = bits & !net.netmask().to_bits() | net.network().to_bits();
+            proptest::prop_assert_eq!(AddressPolicy::new(vec![net.into()]).check_ip(Ipv4Addr::from_bits(host).into()), Ok(()));
+        }
+
+        /// Every way to write an address must be judged as the address is.
+        #[test]
+        fn a_literal_is_judged_as_its_address_however_it_is_written(bits: u32) {
+            let ip = Ipv4Addr::from_bits(bits);
+            let [a, b, c, d] = ip.octets();
+            let verdict = AddressPolicy::default().check_ip(ip.into()).map_err(UrlRefusal::Address);
+            let tail = u32::from_be_bytes([0, b, c, d]);
+            for host in [
+                ip.to_string(),
+                bits.to_string(),
+                format!("{bits:#x}"),
+                format!("0{bits:o}"),
+                format!("{a}.{tail}"),
+                format!("0x{a:x}.0{b:o}.{c}.{d}"),
+                format!("[::ffff:{ip}]"),
+                format!("[64:ff9b::{ip}]"),
+            ] {
+                let judged = AddressPolicy::default().parse_url(&format!("http://{host}/")).map(|_| ());
+                proptest::prop_assert_eq!(judged, verdict.clone(), "{}", host);
+            }
+        }
+
+        #[test]
+        fn a_refusal_holds_nothing_of_the_address(bits: u128, v4: u32) {
+            for ip in [IpAddr::V6(Ipv6Addr::from_bits(bits)), Ipv4Addr::from_bits(v4).into()] {
+                if let Err(refusal) = AddressPolicy::default().check_ip(ip) {
+                    let words = ["6to4", "NAT64", "IPv6"].into_iter().fold(refusal.to_string(), |text, word| text.replace(word, ""));
+                    proptest::prop_assert!(!words.contains(|c: char| c.is_ascii_digit() || c == ':'), "{}", words);
+                }
+            }
+        }
     }
 }

@@ -48,9 +48,12 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::net::NetError;
+
     use super::*;
     use crate::webhook::{
         address::{Refusal, SpecialRange},
+        proxy::ProxyError,
         resolver::ResolveError,
     };
 
@@ -66,6 +69,24 @@ mod tests {
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
         assert_eq!(explain(&wrapped), "no TLS connection: invalid peer certificate: UnknownIssuer");
         assert_eq!(explain(&io::Error::other("cut")), "the exchange broke: cut");
+    }
+
+    /// What a name leads to, and where the operator's name servers and proxy are, is in the operator's log at most.
+    #[test]
+    fn detail_is_never_customer_visible() {
+        let address = "10.1.2.3:53";
+        let lookup = || ResolveError::Lookup(NetError::from(format!("no answer from {address}")));
+        let garbled = io::Error::new(io::ErrorKind::InvalidData, "not HTTP");
+        for dial in [
+            DialError::Resolve(lookup()),
+            DialError::Resolve(ResolveError::Refused(Refusal(SpecialRange::CloudMetadata))),
+            DialError::Connect(io::Error::from_raw_os_error(111)),
+            DialError::Proxy,
+            DialError::Tunnel(ProxyError::Broke(garbled)),
+        ] {
+            let text = explain(&io::Error::other(dial));
+            assert!(!text.contains("10.") && !text.contains("169.") && !text.contains(":53"), "{text}");
+        }
     }
 
     #[test]

@@ -118,8 +118,11 @@ const V4: &[(Ipv4Net, SpecialRange)] = &[
     (v4([192, 0, 0, 192], 32), SpecialRange::CloudMetadata), // Oracle
     (v4([192, 0, 0, 0], 24), SpecialRange::ProtocolAssignment),
     (v4([192, 0, 2, 0], 24), SpecialRange::Documentation),
+    (v4([192, 31, 196, 0], 24), SpecialRange::ProtocolAssignment), // AS112
+    (v4([192, 52, 193, 0], 24), SpecialRange::ProtocolAssignment), // AMT
     (v4([192, 88, 99, 0], 24), SpecialRange::SixToFourRelay),
     (v4([192, 168, 0, 0], 16), SpecialRange::Private),
+    (v4([192, 175, 48, 0], 24), SpecialRange::ProtocolAssignment), // AS112
     (v4([198, 18, 0, 0], 15), SpecialRange::Benchmarking),
     (v4([198, 51, 100, 0], 24), SpecialRange::Documentation),
     (v4([203, 0, 113, 0], 24), SpecialRange::Documentation),
@@ -143,6 +146,7 @@ const V6: &[(Ipv6Net, SpecialRange)] = &[
     (v6([0x2001, 0xdb8, 0, 0], 32), SpecialRange::Documentation),
     // The prefix holds an IPv4 address that a relay anywhere may be asked to reach.
     (v6([0x2002, 0, 0, 0], 16), SpecialRange::SixToFour),
+    (v6([0x2620, 0x4f, 0x8000, 0], 48), SpecialRange::ProtocolAssignment), // AS112
     (v6([0x3fff, 0, 0, 0], 20), SpecialRange::Documentation),
     (v6([0x5f00, 0, 0, 0], 16), SpecialRange::SegmentRouting),
     // fd00:ec2::254 (Amazon) and fd20:ce::254 (Google) are within.
@@ -173,7 +177,9 @@ mod tests {
         (Loopback, &["127.0.0.0", "127.255.255.255", "::1"]),
         (LinkLocal, &["169.254.0.0", "169.254.255.255", "fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]),
         (CloudMetadata, &["169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192"]),
-        (ProtocolAssignment, &["192.0.0.0", "192.0.0.255", "2001:1::1", "2001:1ff:ffff::"]),
+        (ProtocolAssignment, &["192.0.0.0", "192.0.0.255", "192.31.196.0", "192.31.196.255", "192.52.193.0"]),
+        (ProtocolAssignment, &["192.52.193.255", "192.175.48.0", "192.175.48.255", "2001:1::1", "2001:1ff:ffff::"]),
+        (ProtocolAssignment, &["2001:4:112::", "2620:4f:8000::", "2620:4f:8000:ffff:ffff:ffff:ffff:ffff"]),
         (Documentation, &["192.0.2.0", "192.0.2.255", "198.51.100.255", "203.0.113.0", "203.0.113.255"]),
         (Documentation, &["2001:db8::", "2001:db8:ffff::1", "3fff::", "3fff:fff:ffff::"]),
         (SixToFourRelay, &["192.88.99.0", "192.88.99.255"]),
@@ -210,10 +216,16 @@ mod tests {
         "191.255.255.255",
         "192.0.1.0",
         "192.0.3.0",
+        "192.31.195.255",
+        "192.31.197.0",
+        "192.52.192.255",
+        "192.52.194.0",
         "192.88.98.255",
         "192.88.100.0",
         "192.167.255.255",
         "192.169.0.0",
+        "192.175.47.255",
+        "192.175.49.0",
         "198.17.255.255",
         "198.20.0.0",
         "203.0.112.255",
@@ -226,6 +238,8 @@ mod tests {
         "2001:db9::",
         "2003::",
         "2606:4700:4700::1111",
+        "2620:4f:7fff::",
+        "2620:4f:8001::",
         "3fff:1000::",
     ];
 
