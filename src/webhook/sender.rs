@@ -183,7 +183,7 @@ impl Sender {
             let room = MAX_KEPT_BYTES - kept.len();
             kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
             // Kept as it comes, so that a deadline in the middle leaves what there was.
-            answer.body = Some(String::from_utf8_lossy(&kept).into_owned());
+            answer.body = Some(text_of(&kept));
         }
     }
 
@@ -202,6 +202,14 @@ impl Sender {
             }
         }
     }
+}
+
+/// At most 4 KiB of text that any database takes: what is no UTF-8, and NUL, which Postgres refuses, is U+FFFD.
+fn text_of(kept: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(kept).replace('\0', "\u{fffd}");
+    // A byte that is no UTF-8 takes three in the text.
+    text.truncate(text.floor_char_boundary(MAX_KEPT_BYTES));
+    text
 }
 
 /// HTTP/1.1 and HTTP/2, TLS 1.2 and 1.3 with the system's roots, and pools of idle connections.
@@ -228,4 +236,17 @@ fn client(connector: Connector) -> Result<Client, SenderError> {
         .http2_keep_alive_timeout(H2_PING_TIMEOUT)
         .http2_keep_alive_while_idle(true)
         .build(Ending(https)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_text_of_at_most_4_kib() {
+        assert_eq!(text_of("grüß dich".as_bytes()), "grüß dich");
+        assert_eq!(text_of(b"a\0b\xffc"), "a\u{fffd}b\u{fffd}c");
+        let binary = text_of(&[0; MAX_KEPT_BYTES]);
+        assert_eq!((binary.len(), binary.chars().count()), (4095, 1365));
+    }
 }

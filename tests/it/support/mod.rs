@@ -1,12 +1,16 @@
 //! What the tests are written with: a real server, its clients, a receiver of deliveries, and guests.
 
 pub mod client;
+pub mod dns;
 pub mod guests;
+pub mod peer;
 mod process;
+pub mod proxy;
 pub mod raw;
 pub mod receiver;
 pub mod server;
 pub mod socket;
+pub mod tls;
 pub mod tokens;
 pub mod verify;
 pub mod wait;

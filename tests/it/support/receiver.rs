@@ -1,18 +1,23 @@
 //! An endpoint that webhooks are sent to: it records every request and answers as it is told.
 
+use super::tls::{Authority, TlsListener};
 use super::wait::{PATIENCE, within};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Uri, Version};
 use axum::response::Response;
+use axum::serve::{Listener, ListenerExt};
 use serde_json::Value;
 use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::Notify;
 
 pub struct Receiver {
-    port: u16,
+    pub address: SocketAddr,
+    scheme: &'static str,
     inner: Arc<Inner>,
     /// How many requests the test has taken.
     taken: usize,
@@ -23,6 +28,7 @@ pub struct Receiver {
 #[derive(Clone, Debug)]
 pub struct Received {
     pub path: String,
+    pub version: Version,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub at: Instant,
@@ -44,6 +50,7 @@ struct Inner {
     script: Mutex<Script>,
     requests: Mutex<Vec<Received>>,
     arrived: Notify,
+    connections: AtomicUsize,
 }
 
 struct Script {
@@ -54,13 +61,35 @@ struct Script {
 impl Receiver {
     /// Listens on a free port and answers 200.
     pub async fn start() -> Receiver {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let port = listener.local_addr().expect("a bound listener has an address").port();
+        Receiver::on("http", tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free"))
+    }
+
+    /// The same with TLS for `127.0.0.1`, certified by `authority`, with HTTP/2 and HTTP/1.1 on offer.
+    pub async fn start_tls(authority: &Authority) -> Receiver {
+        let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let acceptor = authority.acceptor("127.0.0.1", &["h2", "http/1.1"]);
+        Receiver::on("https", TlsListener { tcp, acceptor })
+    }
+
+    fn on<L>(scheme: &'static str, listener: L) -> Receiver
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
+        let address = listener.local_addr().expect("a bound listener has an address");
         let script = Script { next: VecDeque::new(), otherwise: Arc::new(|_: &Received| Answer::status(200)) };
-        let inner = Arc::new(Inner { script: Mutex::new(script), requests: Mutex::default(), arrived: Notify::new() });
+        let inner = Arc::new(Inner {
+            script: Mutex::new(script),
+            requests: Mutex::default(),
+            arrived: Notify::new(),
+            connections: AtomicUsize::new(0),
+        });
         let app = axum::Router::new().fallback(receive).with_state(inner.clone());
+        let counted = inner.clone();
+        let listener = listener.tap_io(move |_| {
+            counted.connections.fetch_add(1, Ordering::SeqCst);
+        });
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("the receiver serves") });
-        Receiver { port, inner, taken: 0, serving }
+        Receiver { address, scheme, inner, taken: 0, serving }
     }
 
     pub fn url(&self) -> String {
@@ -69,7 +98,12 @@ impl Receiver {
 
     /// Another endpoint of the same receiver.
     pub fn url_of(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    /// Connections so far, each with its handshake done.
+    pub fn connections(&self) -> usize {
+        self.inner.connections.load(Ordering::SeqCst)
     }
 
     /// The next request that has no answer yet is answered with this status; later calls queue up.
@@ -214,8 +248,14 @@ impl Received {
     }
 }
 
-async fn receive(State(inner): State<Arc<Inner>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let request = Received { path: uri.path().to_owned(), headers, body, at: Instant::now() };
+async fn receive(
+    State(inner): State<Arc<Inner>>,
+    version: Version,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = Received { path: uri.path().to_owned(), version, headers, body, at: Instant::now() };
     let choose = {
         let mut script = inner.script.lock().expect("no handler panics");
         match script.next.pop_front() {

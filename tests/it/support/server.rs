@@ -61,6 +61,13 @@ impl Server {
         self.log.all()
     }
 
+    /// The most memory that the process has held so far.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts memory");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+    }
+
     // --- clients -------------------------------------------------------------------------------------------------
 
     /// A client with the token of an admin of `tenant`.

@@ -64,6 +64,11 @@ impl Webhook {
         .await
     }
 
+    /// Waits for the first attempt, and answers it.
+    pub async fn expect_attempt(&self) -> Value {
+        self.expect_attempts(1).await.pop().expect("one at least")
+    }
+
     pub async fn stats(&self) -> Value {
         self.client.get(&format!("{}/stats", self.path())).await.expect(200).body
     }
