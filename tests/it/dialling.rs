@@ -188,6 +188,33 @@ async fn http_2_is_spoken_where_tls_offers_it_through_a_proxy_too() {
     assert!(proxy.asked()[0].starts_with(&format!("connect {} ", receiver.address)), "{:?}", proxy.asked());
 }
 
+/// A receiver that closes a connection in good order, or has no room for one more request, promises that it did nothing.
+#[tokio::test]
+async fn a_request_that_the_receiver_has_not_begun_with_is_sent_again_at_once() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor("127.0.0.1", &["h2"]);
+    let peer = Peer::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let stream = acceptor.accept(stream).await.expect("the server trusts the test's authority");
+            let mut connection = h2::server::handshake(stream).await.expect("the server speaks HTTP/2");
+            let mut refused = false;
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                match std::mem::replace(&mut refused, true) {
+                    false => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                    true => drop(respond.send_response(axum::http::Response::new(()), true)),
+                }
+            }
+        }
+    });
+    let peer = peer.await;
+    let server = Server::with().env("SSL_CERT_FILE", &authority.file()).start().await;
+    let webhook = server.webhook_with("acme", &peer.url().replace("http:", "https:"), json!({"retry_count": 0})).await;
+    server.publish("acme", json!({"type": "call.ended"})).await;
+    let attempt = webhook.expect_attempt().await;
+    assert_eq!((&attempt["state"], &attempt["response_status"]), (&json!("succeeded"), &json!(200)), "{attempt}");
+}
+
 #[tokio::test]
 async fn a_certificate_that_the_machine_does_not_trust_is_a_failed_attempt_that_says_so() {
     let (trusted, stranger) = (Authority::new(), Authority::new());

@@ -101,6 +101,13 @@ async fn a_port_in_use_is_exit_69_with_the_address() {
 }
 
 #[tokio::test]
+async fn a_start_without_certificates_is_exit_69_and_says_how_to_get_them() {
+    let ended = Server::with().env("SSL_CERT_FILE", "/nowhere/ca.pem").run().await;
+    assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+    assert!(ended.stderr.contains("ca-certificates") && ended.stderr.contains("SSL_CERT_FILE"), "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn dev_mode_makes_a_secret_and_prints_a_token_that_works() {
     let server = Server::with().without("JWT_SECRET").args(&["serve", "--dev"]).start().await;
     let token = crate::support::eventually("a token in what --dev prints", || async {
