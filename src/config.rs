@@ -13,10 +13,10 @@ use std::{
 
 use ipnet::IpNet;
 
-use reader::{Reader, duration, number, size, sqlite_path, text_or};
+use reader::{Reader, duration, encryption_keys, number, size, sqlite_path, text_or};
 pub use settings::{Settings, TokenSettings};
 
-use crate::webhook::RetrySchedule;
+use crate::{vault::Vault, webhook::RetrySchedule};
 
 /// At least as long as the hash that HS256 is built on (RFC 7518 §3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -34,7 +34,6 @@ const NOT_READ_YET: &[&str] = &[
     "WEBHOOK_PROXY",
     "EVENT_RETENTION",
     "DELIVERY_RETENTION",
-    "ENCRYPTION_KEY",
     "PLUGIN_CACHE_DIR",
     "PLUGIN_COMPILE_TIMEOUT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -48,6 +47,8 @@ pub struct Config {
     pub sockets: SocketConfig,
     pub webhooks: WebhookConfig,
     pub plugins: PluginConfig,
+    /// Made here, so that the keys are nowhere else.
+    pub vault: Vault,
     pub shutdown_grace: Duration,
     /// Settings that are set and that this version does not read.
     pub not_read: Vec<&'static str>,
@@ -156,6 +157,7 @@ impl Config {
         let sockets = read_sockets(&mut r, settings);
         let webhooks = read_webhooks(&mut r, settings);
         let plugins = read_plugins(&mut r, settings);
+        let keys = r.read("ENCRYPTION_KEY", &settings.encryption_key, "", encryption_keys);
         let shutdown_grace = r.read("SHUTDOWN_GRACE", &settings.shutdown_grace, "5s", duration);
         let not_read =
             NOT_READ_YET.iter().copied().filter(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())).collect();
@@ -167,6 +169,7 @@ impl Config {
                 sockets: sockets?,
                 webhooks: webhooks?,
                 plugins: plugins?,
+                vault: Vault::new(keys?),
                 shutdown_grace: shutdown_grace?,
                 not_read,
             })
@@ -295,6 +298,8 @@ fn read_plugins(r: &mut Reader, settings: &Settings) -> Option<PluginConfig> {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
     use super::*;
 
     #[test]
@@ -325,5 +330,29 @@ mod tests {
         assert_eq!(config.sockets.max_queue_bytes, 65_536);
         assert_eq!(config.plugins.deadline, Duration::from_millis(250));
         assert_eq!(config.webhooks.max_in_flight_per_endpoint, 16);
+        assert!(config.vault.is_plain());
+    }
+
+    #[test]
+    fn encryption_keys_are_a_list_and_mistakes_name_the_place_and_not_the_key() {
+        let [old, new] = [[1; 32], [2; 32]].map(|key| STANDARD.encode(key));
+        let parse = |text: &str| {
+            let settings = Settings { encryption_key: Some(text.to_owned()), ..Settings::default() };
+            Config::parse(&settings, Some(&"k".repeat(32)))
+        };
+        let config = parse(&format!("{new}, {old}\n")).unwrap();
+        assert!(config.vault.is_current(&Vault::new(vec![[2; 32]]).seal("x", "y")));
+        assert!(!format!("{config:?}").contains(&new));
+        for (text, said) in [
+            (format!("{old},"), "key 2 is empty"),
+            (format!("{new},not base64"), "key 2 is no base64"),
+            (STANDARD.encode([1; 31]), "key 1 is 31 bytes long"),
+            (hex::encode([1; 32]), "key 1 is 48 bytes long"),
+            (format!("{old},{new},{old}"), "key 3 is there twice"),
+        ] {
+            let mistakes = parse(&text).unwrap_err();
+            assert!(mistakes[0].starts_with("ENCRYPTION_KEY") && mistakes[0].contains(said), "{mistakes:?}");
+            assert!(!mistakes[0].contains(&old[..20]), "{mistakes:?}");
+        }
     }
 }

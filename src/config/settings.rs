@@ -55,6 +55,9 @@ pub struct Settings {
     /// Networks that may be dialled although private: `10.1.0.0/16,127.0.0.0/8`
     #[arg(long, env = "WEBHOOK_ALLOW_NETS")]
     pub webhook_allow_nets: Option<String>,
+    /// Keys that secrets are encrypted with, comma-separated, the current one first: 32 bytes each, in base64
+    #[arg(long, env = "ENCRYPTION_KEY", hide_env_values = true)]
+    pub encryption_key: Option<String>,
     /// Folder of components that every tenant may use, watched [default: plugins/dist]
     #[arg(long, env = "PLUGIN_DIR")]
     pub plugin_dir: Option<String>,
