@@ -92,6 +92,9 @@ impl App {
         for name in &config.not_read {
             warn!("{name} is set, but this version does not read it");
         }
+        if config.vault.is_plain() {
+            warn!("ENCRYPTION_KEY is not set: secrets are stored as plain text");
+        }
         warn!("Redis is not used: this version runs as a single server");
         let hub = Arc::new(Hub::new());
         info!("WebSocket Hub started (single-server mode)");

@@ -13,10 +13,13 @@ use std::{
 
 use ipnet::IpNet;
 
-use reader::{Reader, duration, name_server, number, size, sqlite_path, text_or};
+use reader::{Reader, duration, encryption_keys, name_server, number, size, sqlite_path, text_or};
 pub use settings::{Settings, TokenSettings};
 
-use crate::webhook::{Proxy, RetrySchedule};
+use crate::{
+    vault::Vault,
+    webhook::{Proxy, RetrySchedule},
+};
 
 /// At least as long as the hash that HS256 is built on (RFC 7518 §3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -33,7 +36,6 @@ const NOT_READ_YET: &[&str] = &[
     "OFFLINE_TTL",
     "EVENT_RETENTION",
     "DELIVERY_RETENTION",
-    "ENCRYPTION_KEY",
     "PLUGIN_CACHE_DIR",
     "PLUGIN_COMPILE_TIMEOUT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -47,6 +49,8 @@ pub struct Config {
     pub sockets: SocketConfig,
     pub webhooks: WebhookConfig,
     pub plugins: PluginConfig,
+    /// Made here, so that the keys are nowhere else.
+    pub vault: Vault,
     pub shutdown_grace: Duration,
     /// Settings that are set and that this version does not read.
     pub not_read: Vec<&'static str>,
@@ -158,6 +162,7 @@ impl Config {
         let sockets = read_sockets(&mut r, settings);
         let webhooks = read_webhooks(&mut r, settings);
         let plugins = read_plugins(&mut r, settings);
+        let keys = r.read("ENCRYPTION_KEY", &settings.encryption_key, "", encryption_keys);
         let shutdown_grace = r.read("SHUTDOWN_GRACE", &settings.shutdown_grace, "5s", duration);
         let not_read =
             NOT_READ_YET.iter().copied().filter(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())).collect();
@@ -169,6 +174,7 @@ impl Config {
                 sockets: sockets?,
                 webhooks: webhooks?,
                 plugins: plugins?,
+                vault: Vault::new(keys?),
                 shutdown_grace: shutdown_grace?,
                 not_read,
             })
@@ -306,6 +312,8 @@ fn read_plugins(r: &mut Reader, settings: &Settings) -> Option<PluginConfig> {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
     use super::*;
 
     #[test]
@@ -351,5 +359,29 @@ mod tests {
         let servers: Vec<String> = config.webhooks.name_servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["10.0.0.2:53", "[fd00::53]:5353"]);
         assert_eq!(config.webhooks.proxy, None);
+        assert!(config.vault.is_plain());
+    }
+
+    #[test]
+    fn encryption_keys_are_a_list_and_mistakes_name_the_place_and_not_the_key() {
+        let [old, new] = [[1; 32], [2; 32]].map(|key| STANDARD.encode(key));
+        let parse = |text: &str| {
+            let settings = Settings { encryption_key: Some(text.to_owned()), ..Settings::default() };
+            Config::parse(&settings, Some(&"k".repeat(32)))
+        };
+        let config = parse(&format!("{new}, {old}\n")).unwrap();
+        assert!(config.vault.is_current(&Vault::new(vec![[2; 32]]).seal("x", "y")));
+        assert!(!format!("{config:?}").contains(&new));
+        for (text, said) in [
+            (format!("{old},"), "key 2 is empty"),
+            (format!("{new},not base64"), "key 2 is no base64"),
+            (STANDARD.encode([1; 31]), "key 1 is 31 bytes long"),
+            (hex::encode([1; 32]), "key 1 is 48 bytes long"),
+            (format!("{old},{new},{old}"), "key 3 is there twice"),
+        ] {
+            let mistakes = parse(&text).unwrap_err();
+            assert!(mistakes[0].starts_with("ENCRYPTION_KEY") && mistakes[0].contains(said), "{mistakes:?}");
+            assert!(!mistakes[0].contains(&old[..20]), "{mistakes:?}");
+        }
     }
 }

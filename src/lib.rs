@@ -12,5 +12,6 @@ pub mod plugin;
 pub mod store;
 pub mod telemetry;
 mod turns;
+pub mod vault;
 pub mod webhook;
 pub mod ws;

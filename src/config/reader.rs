@@ -7,6 +7,10 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::vault::KEY_BYTES;
+
 const DNS_PORT: u16 = 53;
 
 /// Collects mistakes while it reads.
@@ -71,6 +75,28 @@ pub fn name_server(text: &str) -> Result<SocketAddr, String> {
     with_port()
         .or_else(alone)
         .ok_or_else(|| format!("{text:?} is no address of a name server such as 10.0.0.2 or 10.0.0.2:5353"))
+}
+
+/// Keys in base64 with commas between. A mistake names the place in the list and never the key.
+pub fn encryption_keys(text: &str) -> Result<Vec<[u8; KEY_BYTES]>, String> {
+    let mut keys: Vec<[u8; KEY_BYTES]> = Vec::new();
+    if text.is_empty() {
+        return Ok(keys);
+    }
+    for (n, part) in text.split(',').map(str::trim).enumerate() {
+        let refused = |what: &str| format!("key {} {what}: make one with `openssl rand -base64 32`", n + 1);
+        if part.is_empty() {
+            return Err(refused("is empty"));
+        }
+        let bytes = STANDARD.decode(part).map_err(|_| refused("is no base64 with padding"))?;
+        let key = bytes.as_slice().try_into();
+        let key = key.map_err(|_| refused(&format!("is {} bytes long, and {KEY_BYTES} are needed", bytes.len())))?;
+        if keys.contains(&key) {
+            return Err(refused("is there twice"));
+        }
+        keys.push(key);
+    }
+    Ok(keys)
 }
 
 pub fn sqlite_path(url: &str) -> Result<PathBuf, String> {

@@ -61,6 +61,9 @@ pub struct Settings {
     /// Name servers that webhooks' names are asked of, instead of the system's: `10.0.0.2,10.0.0.3:5353`
     #[arg(long, env = "WEBHOOK_DNS")]
     pub webhook_dns: Option<String>,
+    /// Keys that secrets are encrypted with, comma-separated, the current one first: 32 bytes each, in base64
+    #[arg(long, env = "ENCRYPTION_KEY", hide_env_values = true)]
+    pub encryption_key: Option<String>,
     /// Folder of components that every tenant may use, watched [default: plugins/dist]
     #[arg(long, env = "PLUGIN_DIR")]
     pub plugin_dir: Option<String>,

@@ -59,3 +59,27 @@ pub fn check_header(name: &str, value: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_that_frame_or_sign_a_delivery_are_reserved() {
+        for name in [
+            "Webhook-Id",
+            "webhook-timestamp",
+            "webhook-signature",
+            "X-Webhook-Signature",
+            "x-webhook-signature-previous",
+            "x-webhook-event",
+            "Content-Length",
+            "user-agent",
+        ] {
+            assert!(check_header(name, "x").is_err(), "{name}");
+        }
+        assert_eq!(check_header("X-Team", "billing"), Ok(()));
+        assert!(check_header("x-team", "a\r\nwebhook-id: 1").is_err());
+        assert!(check_header("x team", "x").is_err());
+    }
+}

@@ -43,7 +43,17 @@ pub fn sign_v1a(key: &Ed25519Key, id: &str, timestamp_s: i64, body: &[u8]) -> St
 #[derive(Debug, Clone)]
 pub struct Signer {
     current: SigningKey,
+    /// What was in force before, the most recently replaced first.
+    previous: Vec<Previous>,
     ed25519: Option<Ed25519Key>,
+}
+
+/// A replaced secret, which goes on signing so that receivers change theirs when it suits them.
+#[derive(Debug, Clone)]
+struct Previous {
+    key: SigningKey,
+    /// Milliseconds since epoch: it signs before this moment, not from it on.
+    until_ms: i64,
 }
 
 /// The headers a signature consists of, by name in `pairs`.
@@ -55,12 +65,23 @@ pub struct SignedHeaders {
     /// Every live signature, separated by one space.
     pub webhook_signature: String,
     pub x_webhook_signature: String,
+    /// The body HMAC of the previous secret, during an overlap.
+    pub x_webhook_signature_previous: Option<String>,
 }
 
 impl Signer {
     /// Signs with `secret` alone.
     pub fn new(secret: &WebhookSecret) -> Self {
-        Self { current: SigningKey::new(secret.key()), ed25519: None }
+        Self { current: SigningKey::new(secret.key()), previous: Vec::new(), ed25519: None }
+    }
+
+    /// Adds a replaced secret, which signs too until `until_ms` (milliseconds since epoch).
+    ///
+    /// Called once for each, the most recently replaced first: `x-webhook-signature-previous` has room for one, and a receiver
+    /// that has not changed its secret yet most likely has that one.
+    pub fn with_previous(mut self, secret: &WebhookSecret, until_ms: i64) -> Self {
+        self.previous.push(Previous { key: SigningKey::new(secret.key()), until_ms });
+        self
     }
 
     /// Adds `v1a`, beside `v1`: the official libraries verify `v1` only.
@@ -72,7 +93,13 @@ impl Signer {
     ///
     /// `id` is the delivery's, without dots; `body` is what goes over the wire, byte for byte.
     pub fn sign(&self, id: &str, timestamp_s: i64, body: &[u8]) -> SignedHeaders {
+        let now_ms = timestamp_s.saturating_mul(1000);
+        let live = || self.previous.iter().filter(|previous| now_ms < previous.until_ms).map(|previous| &previous.key);
         let mut webhook_signature = self.current.sign_v1(id, timestamp_s, body);
+        for key in live() {
+            webhook_signature.push(' ');
+            webhook_signature += &key.sign_v1(id, timestamp_s, body);
+        }
         if let Some(key) = &self.ed25519 {
             webhook_signature.push(' ');
             webhook_signature += &sign_v1a(key, id, timestamp_s, body);
@@ -82,6 +109,7 @@ impl Signer {
             webhook_timestamp: timestamp_s.to_string(),
             webhook_signature,
             x_webhook_signature: self.current.body_hmac_hex(body),
+            x_webhook_signature_previous: live().next().map(|key| key.body_hmac_hex(body)),
         }
     }
 }
@@ -89,6 +117,7 @@ impl Signer {
 impl SignedHeaders {
     /// Header names and values, in the order they are sent.
     pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let previous = self.x_webhook_signature_previous.as_deref();
         [
             ("webhook-id", self.webhook_id.as_str()),
             ("webhook-timestamp", &self.webhook_timestamp),
@@ -96,6 +125,7 @@ impl SignedHeaders {
             ("x-webhook-signature", &self.x_webhook_signature),
         ]
         .into_iter()
+        .chain(previous.map(|signature| ("x-webhook-signature-previous", signature)))
     }
 }
 
@@ -185,6 +215,32 @@ mod tests {
     }
 
     #[test]
+    fn a_replaced_secret_signs_beside_the_new_one_until_its_end() {
+        let (newer, older) = (secret("newer"), secret("older"));
+        let until_ms = AT_S * 1000;
+        let signer = Signer::new(&vector_secret())
+            .with_previous(&newer, until_ms + 1)
+            .with_previous(&older, until_ms + 2000)
+            .with_ed25519(vector_ed25519());
+        let v1 = |secret: &WebhookSecret, at_s| SigningKey::new(secret.key()).sign_v1(ID, at_s, BODY);
+        let of_body = |secret: &WebhookSecret| Some(SigningKey::new(secret.key()).body_hmac_hex(BODY));
+
+        let both = signer.sign(ID, AT_S, BODY);
+        assert_eq!(both.webhook_signature, format!("{V1} {} {} {V1A}", v1(&newer, AT_S), v1(&older, AT_S)));
+        assert_eq!(both.x_webhook_signature_previous, of_body(&newer), "the one most recently replaced");
+        let last = both.pairs().last();
+        assert_eq!(last, Some(("x-webhook-signature-previous", of_body(&newer).as_deref().unwrap_or_default())));
+
+        let one = signer.sign(ID, AT_S + 1, BODY);
+        let second = one.webhook_signature.split(' ').nth(1).map(str::to_owned);
+        assert_eq!((second, one.x_webhook_signature_previous), (Some(v1(&older, AT_S + 1)), of_body(&older)));
+
+        let none = signer.sign(ID, AT_S + 2, BODY);
+        assert_eq!(none.webhook_signature.split(' ').count(), 2, "the current one and v1a: {}", none.webhook_signature);
+        assert_eq!((none.pairs().count(), none.x_webhook_signature_previous), (4, None), "an end is exclusive");
+    }
+
+    #[test]
     fn debug_shows_no_key() {
         let shown = format!("{:?}", Signer::new(&secret("one")));
         assert_eq!(shown, format!("{:?}", Signer::new(&secret("two"))));
@@ -201,6 +257,31 @@ mod tests {
             proptest::prop_assert_eq!(signing.sign_v1(&id, at_s, &body), v1);
             let over_body = format!("sha256={}", hex::encode(hmac_by_hand(&key, &body)));
             proptest::prop_assert_eq!(signing.body_hmac_hex(&body), over_body);
+        }
+
+        /// What any receiver sees: whichever live secret it holds verifies, and no other text stands in the header.
+        #[test]
+        fn each_live_secret_verifies_and_no_ended_one(
+            ends in vec(-3_i64..4, 0..5), with_ed25519: bool, at_s in -9_000_000_000_i64..9_000_000_000,
+        ) {
+            let mut signer = Signer::new(&secret("current"));
+            for (n, end) in ends.iter().enumerate() {
+                signer = signer.with_previous(&secret(&format!("previous {n}")), (at_s + end) * 1000);
+            }
+            if with_ed25519 {
+                signer = signer.with_ed25519(vector_ed25519());
+            }
+            let signed = signer.sign(ID, at_s, BODY);
+            let live = ends.iter().enumerate().filter(|(_, end)| **end > 0).map(|(n, _)| format!("previous {n}"));
+            let keys: Vec<SigningKey> = std::iter::once("current".to_owned())
+                .chain(live)
+                .map(|text| SigningKey::new(secret(&text).key()))
+                .collect();
+            let mut expected: Vec<String> = keys.iter().map(|key| key.sign_v1(ID, at_s, BODY)).collect();
+            expected.extend(with_ed25519.then(|| sign_v1a(&vector_ed25519(), ID, at_s, BODY)));
+            proptest::prop_assert_eq!(signed.webhook_signature.split(' ').collect::<Vec<_>>(), expected);
+            let previous = keys.get(1).map(|key| key.body_hmac_hex(BODY));
+            proptest::prop_assert_eq!(signed.x_webhook_signature_previous, previous);
         }
 
         #[test]

@@ -58,8 +58,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("telemetry", &["config"]),
 ];
 
-/// Plain data structures that any room may use and that use none.
-const LEAVES: [&str; 1] = ["turns"];
+/// Small rooms that any other may use and that use none.
+const LEAVES: [&str; 2] = ["turns", "vault"];
 
 /// A word of code, where alone it may stand, and why.
 const HOMES: [(&str, &[&str], &str); 13] = [
