@@ -8,7 +8,7 @@ use anyhow::Context;
 use jackfield::{
     app::App,
     broadcaster::To,
-    config::{Config, Settings, TokenSettings},
+    config::{Config, DatabaseSettings, Settings, TokenSettings},
     event::{
         Draft, EventType, TenantId, UserId,
         payload::{CallIncoming, Notification},
@@ -21,7 +21,10 @@ async fn main() -> anyhow::Result<()> {
     let settings = Settings {
         server_host: Some("127.0.0.1".to_owned()),
         server_port: Some("8017".to_owned()),
-        database_url: Some(format!("sqlite://{}", folder.path().join("embedded.db").display())),
+        database: DatabaseSettings {
+            database_url: Some(format!("sqlite://{}", folder.path().join("embedded.db").display())),
+            ..Default::default()
+        },
         tokens: TokenSettings {
             jwt_secret: Some("a secret of at least 32 bytes, for HS256".to_owned()),
             ..Default::default()

@@ -7,12 +7,16 @@ use std::{
 };
 
 use axum::serve::ListenerExt;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    broadcaster::{Broadcaster, Parts},
+    broadcaster::{Broadcaster, Parts, SocketTraces},
     config::{Config, PluginConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
@@ -20,6 +24,7 @@ use crate::{
     store::{OpenError, Store, StoreError, StoreTask},
     webhook::{
         Deliverer, NodeId, Scheduler, Sender, SenderError, Webhooks, Workers, WorkersConfig, address::AddressPolicy,
+        keep_house,
     },
     ws::Sockets,
 };
@@ -78,16 +83,19 @@ impl App {
 
         let (store, store_task) = Store::open(&config.database).await?;
         info!("Database connected successfully");
-        let released = store.release_all_leases().await?;
-        if released > 0 {
-            info!("{released} deliveries that the last run held go on");
+        if !store.is_shared() {
+            let released = store.bury_all().await?;
+            if released > 0 {
+                info!("{released} deliveries that the last run held go on");
+            }
         }
+        store.enter_node(&node).await?;
         let plugins = Arc::new(Plugins::new(limits(&config.plugins), store.clone())?);
         plugins.restore().await?;
         let mut folder = PluginFolder::new(plugins.clone(), config.plugins.dir.clone());
         folder.scan().await;
         let socket_chains = Arc::new(SocketChains::load(plugins.clone(), store.clone()).await?);
-        let webhooks = Arc::new(Webhooks::load(store.clone(), plugins.clone()).await?);
+        let webhooks = Arc::new(Webhooks::load(store.clone(), plugins.clone(), config.vault.clone()).await?);
         info!("Repositories initialized");
         for name in &config.not_read {
             warn!("{name} is set, but this version does not read it");
@@ -111,6 +119,7 @@ impl App {
             schedule: config.webhooks.retry_schedule.clone(),
             notices: notices.clone(),
             node: node.clone(),
+            look: Notify::new(),
         });
         let count = config.webhooks.workers;
         let workers =
@@ -125,6 +134,7 @@ impl App {
             scheduler,
             notices,
             node,
+            traces: SocketTraces::default(),
         });
         info!("Event broadcaster initialized (WebSocket + Webhooks)");
 
@@ -132,6 +142,8 @@ impl App {
         let background = vec![
             tokio::spawn(folder.watch(stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_notices(notices_received, stop_background.clone())),
+            tokio::spawn(socket_chains.clone().keep_fresh(stop_background.clone())),
+            tokio::spawn(keep_house(deliverer.clone(), config.webhooks.retention, stop_background.clone())),
         ];
         info!("Services initialized");
         let api: Api = Arc::new(ApiParts {
@@ -204,6 +216,10 @@ impl App {
         self.stop_background.cancel();
         for task in self.background {
             let _ = tokio::time::timeout(CLOSING_RESERVE / 2, task).await;
+        }
+        // What this node held is anybody's now; where it fails, the others find out by themselves.
+        if let Err(error) = self.api.deliverer.leave().await {
+            warn!("this node's deliveries are taken over a little later: {error}");
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(CLOSING_RESERVE / 2);
         if tokio::time::timeout(left, self.store_task.close(&self.api.store)).await.is_err() {

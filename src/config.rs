@@ -13,12 +13,13 @@ use std::{
 
 use ipnet::IpNet;
 
-use reader::{Reader, duration, encryption_keys, name_server, number, size, sqlite_path, text_or};
-pub use settings::{Settings, TokenSettings};
+use reader::{Reader, duration, encryption_keys, name_server, number, size, text_or};
+pub use settings::{DatabaseSettings, Settings, TokenSettings};
 
 use crate::{
+    store::Location,
     vault::Vault,
-    webhook::{Proxy, RetrySchedule},
+    webhook::{Proxy, Retention, RetrySchedule},
 };
 
 /// At least as long as the hash that HS256 is built on (RFC 7518 §3.2).
@@ -27,15 +28,12 @@ const MIN_SECRET_BYTES: usize = 32;
 /// Named by the contract, and without a reader in this version: said aloud instead of ignored.
 const NOT_READ_YET: &[&str] = &[
     "METRICS_ADDR",
-    "DB_HOST",
     "REDIS_URL",
     "REDIS_HOST",
     "JWT_JWKS_URL",
     "JWT_JWKS_FILE",
     "OFFLINE_MAX",
     "OFFLINE_TTL",
-    "EVENT_RETENTION",
-    "DELIVERY_RETENTION",
     "PLUGIN_CACHE_DIR",
     "PLUGIN_COMPILE_TIMEOUT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -44,7 +42,7 @@ const NOT_READ_YET: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listen: SocketAddr,
-    pub database: PathBuf,
+    pub database: Location,
     pub tokens: TokenConfig,
     pub sockets: SocketConfig,
     pub webhooks: WebhookConfig,
@@ -97,6 +95,7 @@ pub struct WebhookConfig {
     pub proxy: Option<Proxy>,
     /// Empty: the system's.
     pub name_servers: Vec<SocketAddr>,
+    pub retention: Retention,
 }
 
 #[derive(Debug, Clone)]
@@ -131,6 +130,16 @@ impl TokenConfig {
     }
 }
 
+/// Where the data is, for commands that need nothing else.
+///
+/// # Errors
+/// Every mistake, each a line that names the setting and says what to do.
+pub fn database(settings: &DatabaseSettings) -> Result<Location, Vec<String>> {
+    let mut reader = Reader::default();
+    let location = read_database(&mut reader, settings);
+    reader.finish(location)
+}
+
 impl LogConfig {
     /// # Errors
     /// What to set instead.
@@ -157,7 +166,7 @@ impl Config {
             text.parse::<IpAddr>().map_err(|_| format!("{text:?} is no IP address"))
         });
         let port = r.read("SERVER_PORT", &settings.server_port, "8000", number(1..=65535));
-        let database = r.read("DATABASE_URL", &settings.database_url, "sqlite://data/jackfield.db", sqlite_path);
+        let database = read_database(&mut r, &settings.database);
         let tokens = read_tokens(&mut r, &settings.tokens, secret);
         let sockets = read_sockets(&mut r, settings);
         let webhooks = read_webhooks(&mut r, settings);
@@ -219,6 +228,23 @@ fn read_tokens(r: &mut Reader, settings: &TokenSettings, made: Option<&str>) -> 
         claim_role: text_or(&settings.jwt_claim_role, "role"),
         role_map: role_map?,
     })
+}
+
+/// DATABASE_URL, or the parts that older deployments name one by one.
+fn read_database(r: &mut Reader, settings: &DatabaseSettings) -> Option<Location> {
+    let is_set = |value: &Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
+    if is_set(&settings.database_url) || !is_set(&settings.db_host) {
+        return r.read("DATABASE_URL", &settings.database_url, "sqlite://data/jackfield.db", Location::parse);
+    }
+    let port = r.read("DB_PORT", &settings.db_port, "3306", number(1..=65535));
+    let name = text_or(&settings.db_name, "");
+    if name.is_empty() {
+        r.mistake("DB_NAME", "is not set: name the database on DB_HOST, or set DATABASE_URL");
+        return None;
+    }
+    let (host, user) = (text_or(&settings.db_host, ""), text_or(&settings.db_user, "root"));
+    let password = text_or(&settings.db_password, "");
+    Some(Location::mysql(&host, u16::try_from(port?).ok()?, &user, &password, &name))
 }
 
 fn read_sockets(r: &mut Reader, settings: &Settings) -> Option<SocketConfig> {
@@ -284,6 +310,8 @@ fn read_webhooks(r: &mut Reader, settings: &Settings) -> Option<WebhookConfig> {
     let name_servers = r.read("WEBHOOK_DNS", &settings.webhook_dns, "", |text| {
         text.split(',').map(str::trim).filter(|server| !server.is_empty()).map(name_server).collect()
     });
+    let events = r.read("EVENT_RETENTION", &settings.event_retention, "7d", duration);
+    let deliveries = r.read("DELIVERY_RETENTION", &settings.delivery_retention, "30d", duration);
     Some(WebhookConfig {
         workers: workers?,
         max_in_flight: max_in_flight?,
@@ -292,6 +320,7 @@ fn read_webhooks(r: &mut Reader, settings: &Settings) -> Option<WebhookConfig> {
         allow_nets: allow_nets?,
         proxy: proxy?,
         name_servers: name_servers?,
+        retention: Retention { events: events?, deliveries: deliveries? },
     })
 }
 
@@ -325,7 +354,8 @@ mod tests {
             webhook_allow_nets: Some("10.0.0.0/33".into()),
             webhook_proxy: Some("socks5://kim:hunter2@proxy".into()),
             webhook_dns: Some("10.0.0.2,ns.example.com".into()),
-            database_url: Some("oracle://x".into()),
+            database: DatabaseSettings { database_url: Some("oracle://x".into()), ..DatabaseSettings::default() },
+            event_retention: Some("a while".into()),
             ..Settings::default()
         };
         let mistakes = Config::parse(&settings, None).unwrap_err();
@@ -337,6 +367,7 @@ mod tests {
             "WEBHOOK_PROXY",
             "WEBHOOK_DNS",
             "DATABASE_URL",
+            "EVENT_RETENTION",
         ] {
             assert_eq!(mistakes.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}: {mistakes:?}");
         }

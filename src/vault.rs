@@ -102,6 +102,11 @@ impl Vault {
         opened.ok_or_else(|| OpenError::Damaged { key_id: key_id.to_owned() })
     }
 
+    /// Whether it was sealed with some key.
+    pub fn is_sealed(&self, stored: &str) -> bool {
+        stored.starts_with(SEALED)
+    }
+
     /// Whether it is stored as `seal` would store it now: under the first key, or plain where there is none. What is not is
     /// to be opened and sealed again.
     pub fn is_current(&self, stored: &str) -> bool {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Broadcaster;
+use super::{Broadcaster, traces::SocketTrace};
 use crate::{
     event::{Event, Origin},
     hub::Frame,
@@ -20,40 +20,41 @@ const NOT_READY_PAUSE: Duration = Duration::from_millis(50);
 
 impl Broadcaster {
     pub(super) async fn fan_out(&self, event: &Arc<Event>, not_ready_until: Instant) {
+        let trace = self.send_to_sockets(event, not_ready_until).await;
+        self.parts.traces.keep(event, trace);
+    }
+
+    async fn send_to_sockets(&self, event: &Arc<Event>, not_ready_until: Instant) -> SocketTrace {
         let hub = &self.parts.hub;
         let chain = self.parts.socket_chains.of(&event.tenant);
         if event.origin == Origin::Own || !chain.takes(&event.event_type) {
-            hub.publish(event, None);
-            return;
+            return SocketTrace::sent(hub.publish(event, None), Vec::new());
         }
-        let (plugin, version, failure) = loop {
+        let (plugin, version, failure, applied) = loop {
             match self.parts.plugins.render(&chain, None, event.clone(), Destination::sockets()).await {
-                Rendered::Unchanged { .. } => {
-                    hub.publish(event, None);
-                    return;
-                }
-                Rendered::Dropped { .. } => return,
+                Rendered::Unchanged { applied } => return SocketTrace::sent(hub.publish(event, None), applied),
+                Rendered::Dropped { reason, applied } => return SocketTrace::ended("dropped", applied, reason),
                 Rendered::Emitted { output, applied } => match socket_data(&output, MAX_SOCKET_DATA_BYTES) {
-                    Ok(data) => {
-                        hub.publish(event, Some(data));
-                        return;
-                    }
+                    Ok(data) => return SocketTrace::sent(hub.publish(event, Some(data)), applied),
                     Err(failure) => {
-                        let last = applied.into_iter().rev().find(|step| step.verdict == "emit");
-                        let (plugin, version) = last.map_or_else(Default::default, |step| (step.plugin, step.version));
-                        break (plugin, version, failure);
+                        let last = applied.iter().rev().find(|step| step.verdict == "emit");
+                        let (plugin, version) =
+                            last.map_or_else(Default::default, |step| (step.plugin.clone(), step.version));
+                        break (plugin, version, failure, applied);
                     }
                 },
-                Rendered::Failed { plugin, version, failure, .. } => break (plugin, version, failure),
+                Rendered::Failed { plugin, version, failure, applied } => break (plugin, version, failure, applied),
                 Rendered::NotReady { reason } if Instant::now() >= not_ready_until => {
-                    break (chain.steps[0].plugin.clone(), 0, Failure::new("not-ready", reason));
+                    break (chain.steps[0].plugin.clone(), 0, Failure::new("not-ready", reason), Vec::new());
                 }
                 Rendered::NotReady { .. } => tokio::time::sleep(NOT_READY_PAUSE).await,
             }
         };
+        let reason = format!("{plugin} version {version}: {failure}");
         let (tenant, target) = (event.tenant.clone(), "sockets".to_owned());
         let notice = Notice::PluginFailed { tenant, plugin, version, target, failure };
         // Full: one is on its way already, and they are made at most once a second.
         let _ = self.parts.notices.try_send(notice);
+        SocketTrace::ended("plugin_failed", applied, reason)
     }
 }

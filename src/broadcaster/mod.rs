@@ -7,6 +7,7 @@
 mod fan_out;
 mod notices;
 mod owed;
+mod traces;
 mod typed;
 
 use std::{
@@ -21,10 +22,11 @@ use crate::{
     },
     hub::{Close, Hub},
     plugin::{Plugins, SocketChains},
-    store::{Committed, NewEvent, SessionState, Store, StoreError},
+    store::{Committed, Due, NewEvent, SessionState, Store, StoreError},
     webhook::{Job, NodeId, Notices, Scheduler, Webhooks},
 };
 use owed::Owed;
+pub use traces::{SocketTrace, SocketTraces};
 
 /// What a broadcaster joins.
 pub struct Parts {
@@ -36,6 +38,7 @@ pub struct Parts {
     pub scheduler: Arc<Scheduler>,
     pub notices: Notices,
     pub node: NodeId,
+    pub traces: SocketTraces,
 }
 
 /// Publishes events. Cheap to clone.
@@ -138,6 +141,11 @@ impl Broadcaster {
         results.into_iter().next().unwrap_or(Err(StoreError::Closed.into()))
     }
 
+    /// What became of one of the last events on this node's sockets.
+    pub fn socket_trace(&self, tenant: &TenantId, event: &EventId) -> Option<SocketTrace> {
+        self.parts.traces.of(tenant, event)
+    }
+
     /// Runs in a task of its own: a publisher that goes away between commit and fan-out must not take the event with it.
     async fn detached(&self, events: Vec<(Event, Option<String>)>) -> Vec<PublishResult> {
         let (broadcaster, count) = (self.clone(), events.len());
@@ -221,15 +229,10 @@ impl Broadcaster {
     fn hand_over(&self, event: &Arc<Event>, owed: Owed) {
         let Owed { delivery, place } = owed;
         match place {
-            Some(place) => place.fill(Job {
-                id: delivery.id,
-                webhook: delivery.webhook,
-                event: event.clone(),
-                attempts: 0,
-                pins: delivery.pins,
-                body: None,
-            }),
-            None => self.parts.scheduler.note_due(delivery.webhook, event.timestamp_ms),
+            Some(place) => {
+                place.fill(Job::fresh(delivery.id, delivery.webhook, event.clone(), delivery.pins));
+            }
+            None => self.parts.scheduler.note_due(Due::released(delivery.webhook, true, event.timestamp_ms)),
         }
     }
 

@@ -26,12 +26,12 @@ impl Broadcaster {
         let mut told: HashMap<(TenantId, String), Instant> = HashMap::new();
         loop {
             let notice = tokio::select! {
-                () = stopping.cancelled() => return,
-                notice = notices.recv() => match notice {
-                    Some(notice) => notice,
-                    None => return,
-                },
+                biased;
+                notice = notices.recv() => notice,
+                // What is known is told; nobody tells more.
+                () = stopping.cancelled() => notices.try_recv().ok(),
             };
+            let Some(notice) = notice else { return };
             told.retain(|_, at| at.elapsed() < PLUGIN_FAILED_EVERY);
             let published = match notice {
                 Notice::Disabled { tenant, webhook, reason } => {

@@ -17,11 +17,15 @@ impl Broadcaster {
     pub(super) fn owed(&self, event: &Event) -> Vec<Owed> {
         let parts = &self.parts;
         let owe = |webhook: std::sync::Arc<crate::webhook::Webhook>| {
-            let place = parts.scheduler.reserve(webhook.id, event);
+            let order_key = webhook.order_key(event);
+            // What has to wait for its turn or its time is claimed when that has come.
+            let waits = order_key.is_some() || webhook.rate_limit.is_some();
+            let place = if waits { None } else { parts.scheduler.reserve(webhook.id, event) };
             let delivery = NewDelivery {
                 id: DeliveryId::generate(),
                 webhook: webhook.id,
                 pins: webhook.chain.pins(&event.event_type),
+                order_key,
                 lease_owner: place.is_some().then(|| parts.node.clone()),
             };
             Owed { delivery, place }

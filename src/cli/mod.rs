@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod migrate;
 mod plugin;
 mod serve;
 mod token;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(Box<serve::ServeArgs>),
+    /// Bring the database's tables up to date and do nothing else
+    Migrate(Box<migrate::MigrateArgs>),
     /// Print a token signed with JWT_SECRET
     Token(Box<token::TokenArgs>),
     /// Build plugins
@@ -46,6 +49,7 @@ pub fn run() -> ExitCode {
     };
     match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Plugin(command) => match plugin::run(command) {
             Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,6 @@
 use std::{
     fmt::Display,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -97,16 +96,4 @@ pub fn encryption_keys(text: &str) -> Result<Vec<[u8; KEY_BYTES]>, String> {
         keys.push(key);
     }
     Ok(keys)
-}
-
-pub fn sqlite_path(url: &str) -> Result<PathBuf, String> {
-    if let Some(rest) = url.strip_prefix("sqlite:") {
-        let path = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
-        if path.is_empty() || path == ":memory:" {
-            return Err("names no file: use sqlite://folder/name.db, or sqlite:///absolute/name.db".to_owned());
-        }
-        return Ok(PathBuf::from(path));
-    }
-    let scheme = url.split(':').next().unwrap_or_default();
-    Err(format!("has the scheme {scheme:?}: this version keeps its data in SQLite, use sqlite://folder/name.db"))
 }

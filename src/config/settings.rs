@@ -11,9 +11,8 @@ pub struct Settings {
     /// Port to listen on [default: 8000]
     #[arg(long, env = "SERVER_PORT")]
     pub server_port: Option<String>,
-    /// Where events and deliveries are kept [default: sqlite://data/jackfield.db]
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    #[command(flatten)]
+    pub database: DatabaseSettings,
     #[command(flatten)]
     pub tokens: TokenSettings,
     /// Bytes of read buffer per connection [default: 1024]
@@ -61,6 +60,12 @@ pub struct Settings {
     /// Name servers that webhooks' names are asked of, instead of the system's: `10.0.0.2,10.0.0.3:5353`
     #[arg(long, env = "WEBHOOK_DNS")]
     pub webhook_dns: Option<String>,
+    /// How long events are kept, at least 24h [default: 7d]
+    #[arg(long, env = "EVENT_RETENTION")]
+    pub event_retention: Option<String>,
+    /// How long deliveries are kept that have ended [default: 30d]
+    #[arg(long, env = "DELIVERY_RETENTION")]
+    pub delivery_retention: Option<String>,
     /// Keys that secrets are encrypted with, comma-separated, the current one first: 32 bytes each, in base64
     #[arg(long, env = "ENCRYPTION_KEY", hide_env_values = true)]
     pub encryption_key: Option<String>,
@@ -88,6 +93,29 @@ pub struct Settings {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter by module [default: info]
     #[arg(long, env = "LOG_LEVEL")]
     pub log_level: Option<String>,
+}
+
+/// Where the data is.
+#[derive(Debug, Default, Clone, Args)]
+pub struct DatabaseSettings {
+    /// `sqlite:`, `mysql:` or `postgres:` [default: sqlite://data/jackfield.db]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// A MySQL or MariaDB host, where DATABASE_URL is not set
+    #[arg(long, env = "DB_HOST")]
+    pub db_host: Option<String>,
+    /// Its port [default: 3306]
+    #[arg(long, env = "DB_PORT")]
+    pub db_port: Option<String>,
+    /// Its user [default: root]
+    #[arg(long, env = "DB_USER")]
+    pub db_user: Option<String>,
+    /// The user's password
+    #[arg(long, env = "DB_PASSWORD", hide_env_values = true)]
+    pub db_password: Option<String>,
+    /// The database's name
+    #[arg(long, env = "DB_NAME")]
+    pub db_name: Option<String>,
 }
 
 /// The settings that tokens are made and verified by.

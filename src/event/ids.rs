@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use super::catalogue;
 
+const DELIVERY_PREFIX: &str = "dlv_";
+
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $rule:expr, $says:expr) => {
         $(#[$doc])*
@@ -103,7 +105,21 @@ impl EventId {
 impl DeliveryId {
     /// Ids grow with time, so that rows of a table keyed by them are appended.
     pub fn generate() -> Self {
-        Self(format!("dlv_{}", ulid::Ulid::generate().to_string().to_lowercase()).into())
+        Self(format!("{DELIVERY_PREFIX}{}", ulid::Ulid::generate().to_string().to_lowercase()).into())
+    }
+}
+
+impl DeliveryId {
+    /// Below every id that was made at this time or later: ms since the epoch.
+    pub fn lowest_at(at_ms: i64) -> Self {
+        let ulid = ulid::Ulid::from_parts(at_ms.max(0).unsigned_abs(), 0);
+        Self(format!("{DELIVERY_PREFIX}{}", ulid.to_string().to_lowercase()).into())
+    }
+
+    /// When it was made, in ms since the epoch; none for an id of another form.
+    pub fn made_ms(&self) -> Option<i64> {
+        let ulid = ulid::Ulid::from_string(self.0.strip_prefix(DELIVERY_PREFIX)?).ok()?;
+        i64::try_from(ulid.timestamp_ms()).ok()
     }
 }
 

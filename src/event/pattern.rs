@@ -74,6 +74,10 @@ impl Patterns {
         self.0.is_empty()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Pattern> {
+        self.0.iter()
+    }
+
     pub fn match_any(&self, event_type: &EventType) -> bool {
         self.0.iter().any(|pattern| pattern.matches(event_type))
     }

@@ -16,11 +16,13 @@ use super::{
     Api, Identity, Problem,
     auth::ServiceUser,
     body::{ListQuery, Page, Text, page},
+    deliveries::with_attempts,
 };
 use crate::{
     broadcaster::{PublishError, Published},
-    event::{Draft, DraftError, EventType, Invalid, catalogue, rfc3339_ms},
-    store::{EndedRow, EventQuery},
+    event::{Draft, DraftError, Event, EventType, Invalid, catalogue},
+    store::EventQuery,
+    webhook::Webhook,
 };
 
 /// Events in one array, and lines of one request.
@@ -187,8 +189,7 @@ pub async fn show(
 ) -> Result<Json<Box<RawValue>>, Problem> {
     let row = api.store.event(&who.tenant, &id).await?;
     let row = row.ok_or_else(|| Problem::not_found("there is no such event"))?;
-    let deliveries = api.store.deliveries_of(&who.tenant, &id).await?;
-    let trace = json!({ "deliveries": deliveries.iter().map(delivery_json).collect::<Vec<_>>() });
+    let trace = trace(&api, &row.event).await?;
     let mut event = row.event.envelope();
     event.truncate(event.len() - 1);
     raw(format!("{event},\"trace\":{trace}}}"))
@@ -201,18 +202,45 @@ fn raw(json: String) -> Option<Box<RawValue>> {
     RawValue::from_string(json).ok()
 }
 
-pub fn delivery_json(row: &EndedRow) -> Value {
-    json!({
-        "id": row.id.as_str(),
-        "webhook_id": row.webhook,
-        "event_id": row.event_id.as_str(),
-        "event_type": row.event_type.as_str(),
-        "state": row.state,
-        "attempts": row.attempts,
-        "reason": row.reason,
-        "created_at": rfc3339_ms(row.created_ms),
-        "ended_at": row.ended_ms.map(rfc3339_ms),
-    })
+/// What became of an event, target by target, and why something was not sent.
+async fn trace(api: &Api, event: &Event) -> Result<Value, Problem> {
+    let rows = api.store.deliveries_of(&event.tenant, event.id.as_str()).await?;
+    let mut deliveries = Vec::with_capacity(rows.len());
+    for row in &rows {
+        deliveries.push(with_attempts(api, row).await?);
+    }
+    let webhooks: Vec<Value> = api
+        .webhooks
+        .list(&event.tenant)
+        .iter()
+        .map(|webhook| {
+            let delivery = rows.iter().find(|row| row.webhook == webhook.id);
+            json!({
+                "webhook_id": webhook.id,
+                "name": webhook.name,
+                "owed": delivery.is_some(),
+                "delivery_id": delivery.map(|row| row.id.as_str()),
+                "why_not": delivery.is_none().then(|| why_not(webhook, event)),
+            })
+        })
+        .collect();
+    let sockets = api.broadcaster.socket_trace(&event.tenant, &event.id);
+    Ok(json!({"sockets": sockets, "webhooks": webhooks, "deliveries": deliveries}))
+}
+
+/// Told by what the webhook is now: what it was then is not kept.
+fn why_not(webhook: &Webhook, event: &Event) -> &'static str {
+    if !webhook.events.match_any(&event.event_type) {
+        "no pattern of its `events` matches the type"
+    } else if !webhook.events.owe(&event.event_type) {
+        "the type is ephemeral, and only a pattern that names it exactly chooses it"
+    } else if !webhook.is_active {
+        "it is switched off"
+    } else if webhook.row.created_ms > event.timestamp_ms {
+        "it was made after the event came"
+    } else {
+        "it was switched off, or its `events` were others, when the event came"
+    }
 }
 
 pub async fn types(_: Identity) -> Json<Page<Value>> {

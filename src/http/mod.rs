@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod deliveries;
 mod events;
 mod health;
 mod plugins;
@@ -55,12 +56,18 @@ pub fn router(api: Api, sockets: Router) -> Router {
         .route("/event-types", get(events::types))
         .route("/chat/sessions", post(sessions::create))
         .route("/webhooks", post(webhooks::create).get(webhooks::list))
-        .route("/webhooks/failed", get(webhooks::failed))
+        .route("/webhooks/failed", get(deliveries::failed))
         .route("/webhooks/{id}", get(webhooks::show).put(webhooks::change).delete(webhooks::delete))
         .route("/webhooks/{id}/test", post(webhooks::test))
         .route("/webhooks/{id}/logs", get(webhooks::logs))
         .route("/webhooks/{id}/stats", get(webhooks::stats))
         .route("/webhooks/{id}/public-key", get(webhooks::public_key))
+        .route("/webhooks/{id}/rotate-secret", post(webhooks::rotate_secret))
+        .route("/webhooks/{id}/replay", post(deliveries::replay))
+        .route("/webhooks/{id}/replays", get(deliveries::replays))
+        .route("/webhooks/{id}/replays/{job}", get(deliveries::show_replay))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/retry", post(deliveries::retry))
         .route("/plugins", get(plugins::list))
         // A shared plugin's slash is unescaped in the path.
         .route("/plugins/shared/{name}", get(plugins::show_shared))

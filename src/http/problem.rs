@@ -130,6 +130,11 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable(_) => {
                 Self::unavailable("database_unavailable", "the database cannot be used now; nothing was written")
             }
+            StoreError::InDoubt(_) => Self::unavailable(
+                "commit_in_doubt",
+                "the database broke off during the commit: it may have been written. Send it again with the same `id` or \
+                 Idempotency-Key, which does nothing if it was",
+            ),
             StoreError::Closed => Self::unavailable("stopping", "the server is stopping"),
         }
     }

@@ -1,6 +1,6 @@
 //! A tenant's webhooks: set up, tried, looked into.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -13,20 +13,22 @@ use super::{
     Api, Identity, Problem,
     auth::AdminUser,
     body::{ListQuery, Page, Text, page},
-    events::delivery_json,
 };
 use crate::{
     event::{
-        DeliveryId, Draft, EventType, Invalid, Origin, WebhookId, now_ms,
+        Draft, EventType, Invalid, Origin, WebhookId, now_ms,
         payload::{Payload, WebhookTest},
         rfc3339_ms,
     },
     store::{AttemptRow, LogQuery},
-    webhook::{Changes, Webhook, WebhookView},
+    webhook::{Changes, Circuit, Gate, Webhook, WebhookSecret, WebhookView},
 };
 
 /// Attempts that the success rate and the durations are taken from.
 const STATS_WINDOW: u64 = 1000;
+/// How long a replaced secret signs too.
+const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
+const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub async fn create(
     AdminUser(who): AdminUser,
@@ -35,12 +37,7 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<WebhookView>), Problem> {
     let changes = Changes::parse(body.fields()?, &api.addresses, true)?;
     let webhook = api.webhooks.create(&who.tenant, changes).await?;
-    let mut shown = webhook.view();
-    // Here and nowhere else.
-    let secret = webhook.secret().map_err(|why| Problem::unavailable("bad_secret", why))?;
-    shown.secret = Some(secret.expose().to_owned());
-    shown.signing_secret = Some(secret.signing_secret());
-    Ok((StatusCode::CREATED, Json(shown)))
+    Ok((StatusCode::CREATED, Json(webhook.view().with_secret(webhook.secret()))))
 }
 
 pub async fn list(
@@ -72,7 +69,10 @@ pub async fn change(
 ) -> Result<Json<WebhookView>, Problem> {
     let webhook = find(&api, &who, &id)?;
     let changes = Changes::parse(body.fields()?, &api.addresses, false)?;
-    Ok(Json(api.webhooks.change(&who.tenant, webhook.id, changes).await?.view()))
+    let shown = api.webhooks.change(&who.tenant, webhook.id, changes).await?.view();
+    // What waited for a webhook that is switched on now goes on at once.
+    api.deliverer.look.notify_one();
+    Ok(Json(shown))
 }
 
 pub async fn delete(
@@ -82,6 +82,8 @@ pub async fn delete(
 ) -> Result<StatusCode, Problem> {
     let webhook = find(&api, &who, &id)?;
     api.webhooks.delete(&who.tenant, webhook.id).await?;
+    // What it was owed is cancelled.
+    api.deliverer.look.notify_one();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -119,7 +121,7 @@ pub async fn logs(
         limit,
     };
     let rows = api.store.attempts(webhook.id, wanted).await?;
-    Ok(page(rows.iter().map(|row| (row.id, attempt_json(row))).collect(), limit))
+    Ok(page(rows.iter().map(|row| (row.cursor(), attempt_json(row))).collect(), limit))
 }
 
 pub async fn stats(
@@ -155,8 +157,9 @@ pub async fn stats(
         "last_failure_at": totals.last_failure_ms.map(rfc3339_ms),
         "queue": {
             "depth": totals.pending,
-            "oldest_age_s": totals.oldest_pending_ms.map(|ms| (now - ms).max(0) as f64 / 1000.0),
+            "oldest_age_s": totals.oldest_pending.and_then(|id| id.made_ms()).map(|ms| (now - ms).max(0) as f64 / 1000.0),
         },
+        "circuit": circuit_json(&api.deliverer.scheduler.gate_of(webhook.id), now),
     })))
 }
 
@@ -170,28 +173,39 @@ pub async fn public_key(
     Ok(Json(json!({"algorithm": "ed25519", "public_key": key.public_key()})))
 }
 
-pub async fn failed(
+pub async fn rotate_secret(
     AdminUser(who): AdminUser,
     State(api): State<Api>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Page<Value>>, Problem> {
-    let query = ListQuery::parse(query.as_deref(), &[])?;
-    let limit = query.limit()?;
-    let cursor = query.get("cursor").map(DeliveryId::parse).transpose();
-    let cursor = cursor.map_err(|_| Invalid::field("cursor", "must be a `next_cursor` of this list"))?;
-    let rows = api.store.failed(&who.tenant, cursor.as_ref().map(DeliveryId::as_str), limit).await?;
-    Ok(page(rows.iter().map(|row| (row.id.clone(), delivery_json(row))).collect(), limit))
+    Path(id): Path<String>,
+    body: Text,
+) -> Result<Json<WebhookView>, Problem> {
+    let webhook = find(&api, &who, &id)?;
+    let (mut secret, mut overlap) = (None, None);
+    if !body.is_empty() {
+        let mut fields = body.fields()?;
+        secret = fields.text("secret", WebhookSecret::parse);
+        overlap = fields.text("overlap", |text| match humantime::parse_duration(text) {
+            Ok(overlap) if overlap <= MAX_OVERLAP => Ok(overlap),
+            _ => Err("must be a time from 0s to 30days, such as 24h"),
+        });
+        fields.finish()?;
+    }
+    let overlap = overlap.unwrap_or(DEFAULT_OVERLAP);
+    let until_ms = now_ms().saturating_add(i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX));
+    let secret = secret.unwrap_or_else(WebhookSecret::generate);
+    let webhook = api.webhooks.rotate(&who.tenant, webhook.id, secret, until_ms).await?;
+    Ok(Json(webhook.view().with_secret(webhook.secret())))
 }
 
 /// 404 also for what another tenant owns, and for what is no id.
-fn find(api: &Api, who: &Identity, id: &str) -> Result<Arc<Webhook>, Problem> {
+pub fn find(api: &Api, who: &Identity, id: &str) -> Result<Arc<Webhook>, Problem> {
     let id = id.parse().ok().map(WebhookId);
     id.and_then(|id| api.webhooks.of(&who.tenant, id)).ok_or_else(|| Problem::not_found("there is no such webhook"))
 }
 
-fn attempt_json(row: &AttemptRow) -> Value {
+pub fn attempt_json(row: &AttemptRow) -> Value {
     json!({
-        "id": row.id,
+        "id": format!("{}_{}", row.delivery_id, row.attempt),
         "delivery_id": row.delivery_id,
         "event_id": row.event_id,
         "event_type": row.event_type,
@@ -204,5 +218,21 @@ fn attempt_json(row: &AttemptRow) -> Value {
         "plugins": RawValue::from_string(row.plugins.clone()).ok(),
         "at": rfc3339_ms(row.at_ms),
         "next_attempt_at": row.next_attempt_at_ms.map(rfc3339_ms),
+    })
+}
+
+/// What holds a webhook back, if anything does.
+fn circuit_json(gate: &Gate, now: i64) -> Value {
+    let (state, probes_at) = match gate.circuit(now) {
+        Circuit::Closed => ("closed", None),
+        Circuit::Open { until_ms } => ("open", Some(until_ms)),
+        Circuit::HalfOpen => ("half_open", None),
+    };
+    json!({
+        "state": state,
+        "probes_at": probes_at.map(rfc3339_ms),
+        "paused_until": gate.paused_until_ms(now).map(rfc3339_ms),
+        "failures_in_a_row": gate.failures_in_a_row(),
+        "failing_since": gate.failing_since_ms().map(rfc3339_ms),
     })
 }

@@ -99,9 +99,10 @@ impl Hub {
         }
     }
 
-    /// Queues an event for every connection that may see it and asked for it; `data` is what the chain made of it.
-    pub fn publish(&self, event: &Event, data: Option<&str>) {
-        self.tenant_or_new(&event.tenant).publish(event, data);
+    /// Queues an event for every connection that may see it and asked for it, and tells how many those are; `data` is what
+    /// the chain made of it.
+    pub fn publish(&self, event: &Event, data: Option<&str>) -> usize {
+        self.tenant_or_new(&event.tenant).publish(event, data)
     }
 
     pub fn counts(&self, tenant: &TenantId) -> Counts {

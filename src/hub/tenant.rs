@@ -87,7 +87,7 @@ impl TenantHub {
         }
     }
 
-    pub fn publish(&self, event: &Event, data: Option<&str>) {
+    pub fn publish(&self, event: &Event, data: Option<&str>) -> usize {
         let mut state = self.state();
         let offset = if event.is_ephemeral() {
             None
@@ -96,9 +96,12 @@ impl TenantHub {
             Some(state.offset)
         };
         let mut encoded: Option<Frame> = None;
+        let mut count = 0;
         for connection in state.connections.iter().filter(|connection| connection.sees(event)) {
             connection.push(encoded.get_or_insert_with(|| Frame::new(event.frame(data, offset))).clone());
+            count += 1;
         }
+        count
     }
 
     pub fn counts(&self) -> Counts {

@@ -1,14 +1,18 @@
 //! The chain that each tenant put before its sockets, in memory and in the store.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 
 use super::{Chain, ChainSpec, Plugins};
 use crate::{
     event::{Invalid, TenantId},
     store::{Store, StoreError},
 };
+
+/// What another node changed is in force here after so long.
+const REFRESH_EVERY: Duration = Duration::from_secs(3);
 
 pub struct SocketChains {
     plugins: Arc<Plugins>,
@@ -30,17 +34,43 @@ impl SocketChains {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn load(plugins: Arc<Plugins>, store: Store) -> Result<Self, StoreError> {
+        let chains = Self { plugins, store, bound: ArcSwap::default(), changing: tokio::sync::Mutex::default() };
+        chains.refresh().await?;
+        Ok(chains)
+    }
+
+    /// Reads the table again, where another node may have changed it; chains that are as before stay.
+    async fn refresh(&self) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        let before = self.bound.load();
         let mut bound = HashMap::new();
-        for (tenant, text) in store.socket_chains().await? {
+        for (tenant, text) in self.store.socket_chains().await? {
+            if let Some((tenant, known)) = before.get_key_value(&tenant)
+                && *known.0 == *text
+            {
+                bound.insert(tenant.clone(), known.clone());
+                continue;
+            }
             match ChainSpec::parse("chain", &text) {
                 Ok(spec) => {
-                    let chain = plugins.bind(&tenant, &spec).await;
+                    let chain = self.plugins.bind(&tenant, &spec).await;
                     bound.insert(tenant, (text.into(), chain));
                 }
                 Err(invalid) => tracing::error!(%tenant, "the stored sockets chain of {tenant} is left out: {invalid}"),
             }
         }
-        Ok(Self { plugins, store, bound: ArcSwap::from_pointee(bound), changing: tokio::sync::Mutex::default() })
+        self.bound.store(Arc::new(bound));
+        Ok(())
+    }
+
+    /// Takes what other nodes change, until the server stops.
+    pub async fn keep_fresh(self: Arc<Self>, stopping: CancellationToken) {
+        while self.store.is_shared() && stopping.run_until_cancelled(tokio::time::sleep(REFRESH_EVERY)).await.is_some()
+        {
+            if let Err(error) = self.refresh().await {
+                tracing::warn!("sockets chains stay as they are: {error}");
+            }
+        }
     }
 
     /// The tenant's chain; empty when it has none.

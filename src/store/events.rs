@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use tokio::sync::oneshot;
 
 use super::{
     Store, StoreError,
-    rows::{execute, fetch, pieces},
+    order::Wanted,
     sessions::end_session,
+    sql::{Connection, Row, execute, fetch, insert_new, pieces},
     writer::Write,
 };
 use crate::event::{DeliveryId, Event, EventId, EventType, Origin, SessionId, TenantId, UserId, WebhookId};
@@ -34,6 +34,8 @@ pub struct NewDelivery {
     pub pins: Option<Arc<str>>,
     /// The node that will hold it in memory, if it has room.
     pub lease_owner: Option<Arc<str>>,
+    /// Where the webhook wants order: it waits behind those of its key, and is never held in memory from the start.
+    pub order_key: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,9 @@ pub struct EventQuery {
     pub cursor: Option<i64>,
     pub limit: u64,
 }
+
+/// Of one statement's data: beyond it, few rows go together.
+const MAX_STATEMENT_BYTES: usize = 2 << 20;
 
 const COLUMNS: [&str; 11] = [
     "tenant_id",
@@ -93,7 +98,7 @@ impl Store {
     pub async fn event(&self, tenant: &TenantId, id: &str) -> Result<Option<EventRow>, StoreError> {
         let mut select = select_events();
         select.and_where(Expr::col("tenant_id").eq(tenant.as_str())).and_where(Expr::col("id").eq(id));
-        Ok(fetch(&select, &self.readers).await?.first().and_then(read_event))
+        Ok(self.read(&select).await?.first().map(read_event).transpose()?.flatten())
     }
 
     /// Newest first. Index `jf_events_tenant`.
@@ -115,7 +120,9 @@ impl Store {
         if let Some(cursor) = query.cursor {
             select.and_where(Expr::col("seq").lt(cursor));
         }
-        Ok(fetch(&select, &self.readers).await?.iter().filter_map(read_event).collect())
+        let rows = self.read(&select).await?;
+        let read: Result<Vec<_>, _> = rows.iter().map(read_event).collect();
+        Ok(read?.into_iter().flatten().collect())
     }
 
     /// The last state that `agent.state.changed` told of a user.
@@ -129,7 +136,7 @@ impl Store {
             .from("jf_user_states")
             .and_where(Expr::col("tenant_id").eq(tenant.as_str()))
             .and_where(Expr::col("user_id").eq(user));
-        Ok(fetch(&select, &self.readers).await?.first().map(|row| row.get(0)))
+        Ok(self.read(&select).await?.first().map(|row| row.get("state")).transpose()?)
     }
 }
 
@@ -139,42 +146,54 @@ fn select_events() -> sea_query::SelectStatement {
     select
 }
 
-/// Columns by name, so that joins can read events too.
-pub(super) fn read_event(row: &SqliteRow) -> Option<EventRow> {
-    let optional = |name: &str| row.get::<Option<&str>, _>(name);
-    Some(EventRow {
-        seq: row.get("seq"),
-        event: Event {
-            id: EventId::parse(row.get("id")).ok()?,
-            event_type: EventType::parse(row.get("type")).ok()?,
-            tenant: TenantId::parse(row.get("tenant_id")).ok()?,
-            timestamp_ms: row.get("timestamp_ms"),
-            user: optional("user_id").and_then(|user| UserId::parse(user).ok()),
-            session: optional("session_id").and_then(|session| SessionId::parse(session).ok()),
-            key: optional("event_key").map(Into::into),
-            source: optional("source").map(Into::into),
-            data: row.get::<&str, _>("data").into(),
-            origin: if row.get::<bool, _>("own") { Origin::Own } else { Origin::Published },
-        },
-    })
+/// Columns by name, so that joins can read events too. None: another program made of it what is no event.
+pub(super) fn read_event(row: &Row) -> Result<Option<EventRow>, sqlx::Error> {
+    let optional = |name: &str| row.get::<Option<String>>(name);
+    let parsed = || -> Result<Option<EventRow>, sqlx::Error> {
+        let (Ok(id), Ok(event_type), Ok(tenant)) = (
+            EventId::parse(&row.get::<String>("id")?),
+            EventType::parse(&row.get::<String>("type")?),
+            TenantId::parse(&row.get::<String>("tenant_id")?),
+        ) else {
+            return Ok(None);
+        };
+        Ok(Some(EventRow {
+            seq: row.get("seq")?,
+            event: Event {
+                id,
+                event_type,
+                tenant,
+                timestamp_ms: row.get("timestamp_ms")?,
+                user: optional("user_id")?.and_then(|user| UserId::parse(&user).ok()),
+                session: optional("session_id")?.and_then(|session| SessionId::parse(&session).ok()),
+                key: optional("event_key")?.map(Into::into),
+                source: optional("source")?.map(Into::into),
+                data: row.get::<String>("data")?.into(),
+                origin: if row.get::<bool>("own")? { Origin::Own } else { Origin::Published },
+            },
+        }))
+    };
+    parsed()
 }
 
-/// Inserts a batch. Duplicates are rare: the batch is written as if there were none, and only when rows are missing is it
-/// undone and written one by one, so that one duplicate costs its batch time and nobody an event.
+/// Inserts a batch; `places` are those that [`super::order::lock`] gave. Duplicates are rare: the batch is written as if
+/// there were none, and only when rows are missing is it undone and written one by one, so that one duplicate costs its
+/// batch time and nobody an event.
 pub(super) async fn insert(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     events: &[&NewEvent],
+    places: &mut Wanted,
 ) -> Result<Vec<Committed>, sqlx::Error> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
     let results = match events {
-        // Nothing to undo: no savepoint, which would be two more visits to the database's thread.
+        // Nothing to undo: no savepoint, which would be two more visits to the database.
         [event] => vec![insert_one(connection, event).await?],
         _ => insert_many(connection, events).await?,
     };
     let new = events.iter().zip(&results).filter(|(_, result)| **result == Committed::New).map(|(event, _)| *event);
-    insert_owed(connection, new.clone()).await?;
+    insert_owed(connection, new.clone(), places).await?;
     for event in new {
         if let Some((user, state)) = &event.user_state {
             upsert_user_state(connection, &event.event, user, state).await?;
@@ -186,31 +205,38 @@ pub(super) async fn insert(
     Ok(results)
 }
 
-async fn insert_many(connection: &mut SqliteConnection, events: &[&NewEvent]) -> Result<Vec<Committed>, sqlx::Error> {
-    sqlx::query("SAVEPOINT events").execute(&mut *connection).await?;
+async fn insert_many(connection: &mut Connection, events: &[&NewEvent]) -> Result<Vec<Committed>, sqlx::Error> {
+    connection.control("SAVEPOINT events").await?;
     let mut inserted = 0;
-    for piece in pieces(events) {
-        inserted += insert_events(&mut *connection, piece).await?;
+    for part in parts(events) {
+        inserted += insert_events(connection, part).await?;
     }
     let mut results = vec![Committed::New; events.len()];
     if inserted != events.len() as u64 {
-        sqlx::query("ROLLBACK TO events").execute(&mut *connection).await?;
+        connection.control("ROLLBACK TO SAVEPOINT events").await?;
         for (event, result) in events.iter().zip(&mut results) {
             *result = insert_one(connection, event).await?;
         }
     }
-    sqlx::query("RELEASE events").execute(&mut *connection).await?;
+    connection.control("RELEASE SAVEPOINT events").await?;
     Ok(results)
 }
 
-async fn insert_one(connection: &mut SqliteConnection, event: &NewEvent) -> Result<Committed, sqlx::Error> {
+/// Pieces that are small enough for one statement: MySQL's packet is 16 MiB by default.
+fn parts<'a>(events: &'a [&'a NewEvent]) -> impl Iterator<Item = &'a [&'a NewEvent]> {
+    let bytes: usize = events.iter().map(|new| new.event.data.len()).sum();
+    let few = if bytes > MAX_STATEMENT_BYTES { 8 } else { usize::MAX };
+    pieces(events).flat_map(move |piece| piece.chunks(few.min(piece.len())))
+}
+
+async fn insert_one(connection: &mut Connection, event: &NewEvent) -> Result<Committed, sqlx::Error> {
     match insert_events(connection, &[event]).await? {
         1 => Ok(Committed::New),
         _ => Ok(Committed::Duplicate(first_of(connection, event).await?)),
     }
 }
 
-async fn insert_events(connection: &mut SqliteConnection, events: &[&NewEvent]) -> Result<u64, sqlx::Error> {
+async fn insert_events(connection: &mut Connection, events: &[&NewEvent]) -> Result<u64, sqlx::Error> {
     let mut insert = Query::insert();
     insert.into_table("jf_events").columns(COLUMNS);
     for NewEvent { event, idempotency_key, .. } in events {
@@ -228,13 +254,12 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[&NewEvent]) 
             (event.origin == Origin::Own).into(),
         ]);
     }
-    insert.on_conflict(OnConflict::new().do_nothing().to_owned());
-    execute(&insert, connection).await
+    insert_new(&mut insert, connection).await
 }
 
 /// The event that came first with this id, or with this key. Asked one by one, each by its unique index: together they
 /// would be a walk through all of the tenant's events.
-async fn first_of(connection: &mut SqliteConnection, event: &NewEvent) -> Result<EventId, sqlx::Error> {
+async fn first_of(connection: &mut Connection, event: &NewEvent) -> Result<EventId, sqlx::Error> {
     let mut first: Option<(i64, EventId)> = None;
     let by_key = event.idempotency_key.as_deref().map(|key| ("idempotency_key", key));
     for (column, value) in [("id", event.event.id.as_str())].into_iter().chain(by_key) {
@@ -244,22 +269,34 @@ async fn first_of(connection: &mut SqliteConnection, event: &NewEvent) -> Result
             .from("jf_events")
             .and_where(Expr::col("tenant_id").eq(event.event.tenant.as_str()))
             .and_where(Expr::col(column).eq(value));
-        if let Some(row) = fetch(&select, &mut *connection).await?.first()
-            && let Ok(id) = EventId::parse(row.get(1))
-            && first.as_ref().is_none_or(|(seq, _)| row.get::<i64, _>(0) < *seq)
+        let rows = fetch(&select, connection).await?;
+        let Some(row) = rows.first() else { continue };
+        let (seq, id) = (row.get::<i64>("seq")?, row.get::<String>("id")?);
+        if let Ok(id) = EventId::parse(&id)
+            && first.as_ref().is_none_or(|(earlier, _)| seq < *earlier)
         {
-            first = Some((row.get(0), id));
+            first = Some((seq, id));
         }
     }
     first.map(|(_, id)| id).ok_or(sqlx::Error::RowNotFound)
 }
 
 async fn insert_owed<'a>(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     events: impl Iterator<Item = &'a NewEvent>,
+    places: &mut Wanted,
 ) -> Result<(), sqlx::Error> {
-    let owed: Vec<(&Event, &NewDelivery)> =
-        events.flat_map(|new| new.owed.iter().map(|delivery| (&*new.event, delivery))).collect();
+    let owed: Vec<(&Event, &NewDelivery, Option<i64>)> = events
+        .flat_map(|new| new.owed.iter().map(|delivery| (&*new.event, delivery)))
+        .map(|(event, delivery)| {
+            let key = delivery.order_key.as_deref().map(|key| (delivery.webhook, key.to_owned()));
+            let place = key.and_then(|key| places.get_mut(&key)).map(|next| {
+                *next += 1;
+                *next - 1
+            });
+            (event, delivery, place)
+        })
+        .collect();
     for piece in pieces(&owed) {
         let mut insert = Query::insert();
         insert.into_table("jf_deliveries").columns([
@@ -268,31 +305,36 @@ async fn insert_owed<'a>(
             "webhook_id",
             "event_id",
             "event_type",
-            "next_at_ms",
+            "due_ms",
             "lease_owner",
+            "order_key",
+            "order_seq",
             "pins",
             "created_ms",
         ]);
-        for (event, delivery) in piece {
+        for (event, delivery, place) in piece {
+            let waits = delivery.lease_owner.is_none() && place.is_none();
             insert.values_panic([
                 delivery.id.as_str().into(),
                 event.tenant.as_str().into(),
                 delivery.webhook.0.into(),
                 event.id.as_str().into(),
                 event.event_type.as_str().into(),
-                event.timestamp_ms.into(),
+                waits.then_some(event.timestamp_ms).into(),
                 delivery.lease_owner.as_deref().map(str::to_owned).into(),
+                delivery.order_key.as_deref().map(str::to_owned).into(),
+                (*place).into(),
                 delivery.pins.as_deref().map(str::to_owned).into(),
                 event.timestamp_ms.into(),
             ]);
         }
-        execute(&insert, &mut *connection).await?;
+        execute(&insert, connection).await?;
     }
     Ok(())
 }
 
 async fn upsert_user_state(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     event: &Event,
     user: &UserId,
     state: &str,

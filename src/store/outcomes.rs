@@ -1,17 +1,25 @@
 //! What becomes of deliveries: recorded in batches with the group commit, each fenced by the attempt it follows.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use sea_query::{Expr, ExprTrait, Func, OnConflict, Query};
-use sqlx::SqliteConnection;
+use tokio::sync::oneshot;
 
 use super::{
     Store, StoreError,
     records::Totals,
-    rows::{execute, pieces},
+    sql::{Connection, by_id, execute, fetch, insert_new, pieces, text},
     writer::Write,
 };
-use crate::event::{DeliveryId, EventId, EventType, TenantId, WebhookId, now_ms};
+use crate::event::{DeliveryId, EventId, EventType, WebhookId, now_ms};
+
+/// Fresh work is claimed ahead of retries, and retries ahead of replays, each with its share.
+pub(super) const LANE_FRESH: i64 = 0;
+pub(super) const LANE_RETRIES: i64 = 1;
+pub(super) const LANE_REPLAYS: i64 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryState {
@@ -68,6 +76,8 @@ pub enum Next {
     End {
         state: DeliveryState,
         reason: Option<String>,
+        /// What a chain did that ended it without an attempt, as JSON.
+        plugins: Option<String>,
     },
     Retry {
         at_ms: i64,
@@ -83,11 +93,13 @@ pub enum Next {
 pub struct Outcome {
     pub delivery: DeliveryId,
     pub webhook: WebhookId,
-    pub tenant: TenantId,
     pub event_id: EventId,
     pub event_type: EventType,
-    /// The fence: the delivery's state is written only if no other attempt was recorded since it was claimed. The attempt
-    /// itself is recorded anyway, since it was made.
+    /// Whose lease it was.
+    pub node: Arc<str>,
+    /// Where the webhook wants order: the next one of the key may go when this one ends.
+    pub order_key: Option<Arc<str>>,
+    /// The fence: it is written only if no other attempt was recorded since it was claimed.
     pub attempts_before: u32,
     pub attempt: Option<Attempt>,
     /// Of the first recorded attempt, when a chain made it.
@@ -101,28 +113,82 @@ impl Store {
     /// # Errors
     /// [`StoreError::Closed`]: the server stops; the delivery will be sent again.
     pub async fn record(&self, outcome: Outcome) -> Result<(), StoreError> {
-        self.send(Write::Outcome(Box::new(outcome))).await
+        self.send(Write::Outcome(Box::new(outcome), None)).await
+    }
+
+    /// As [`Store::record`], and waits until it is written: what depends on it can be claimed then.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn record_and_wait(&self, outcome: Outcome) -> Result<(), StoreError> {
+        let (told, written) = oneshot::channel();
+        self.send(Write::Outcome(Box::new(outcome), Some(told))).await?;
+        written.await.map_err(|_| StoreError::Closed)
     }
 }
 
-/// Writes a batch of outcomes: bodies and attempts in few inserts, the common ends in few updates.
-pub(super) async fn record(connection: &mut SqliteConnection, outcomes: &[Outcome]) -> Result<(), sqlx::Error> {
+impl Outcome {
+    fn attempts_after(&self) -> u32 {
+        self.attempts_before + u32::from(self.attempt.is_some())
+    }
+
+    pub(super) fn ends(&self) -> bool {
+        matches!(self.next, Next::End { .. })
+    }
+}
+
+/// Writes a batch of outcomes. Deliveries come first, each fenced; what belongs to one that another node has taken further
+/// is left out, so that a batch that is written twice counts once.
+pub(super) async fn record(connection: &mut Connection, outcomes: &[Outcome], slot: i64) -> Result<(), sqlx::Error> {
     if outcomes.is_empty() {
         return Ok(());
     }
-    insert_bodies(connection, outcomes).await?;
-    insert_attempts(connection, outcomes).await?;
-    end_deliveries(connection, outcomes).await?;
-    for outcome in outcomes {
-        put_back(connection, outcome).await?;
-    }
-    add_totals(connection, outcomes).await
+    let mut touched = end_deliveries(connection, outcomes).await?;
+    touched += put_back(connection, outcomes).await?;
+    let all: Vec<&Outcome> = outcomes.iter().collect();
+    let written = if touched == outcomes.len() as u64 { all } else { only_written(connection, all).await? };
+    insert_bodies(connection, &written).await?;
+    insert_attempts(connection, &written).await?;
+    add_totals(connection, &written, slot).await
 }
 
-async fn insert_bodies(connection: &mut SqliteConnection, outcomes: &[Outcome]) -> Result<(), sqlx::Error> {
+/// Those whose delivery stands as the outcome says: the others were too late. Rows and fences are compared, since a count
+/// does not say which.
+async fn only_written<'a>(
+    connection: &mut Connection,
+    outcomes: Vec<&'a Outcome>,
+) -> Result<Vec<&'a Outcome>, sqlx::Error> {
+    let mut stands: HashSet<(String, u32, String)> = HashSet::new();
+    for piece in pieces(&outcomes) {
+        let mut select = Query::select();
+        select
+            .columns(["id", "attempts", "state"])
+            .from("jf_deliveries")
+            .and_where(Expr::col("id").is_in(piece.iter().map(|outcome| outcome.delivery.as_str())));
+        for row in fetch(&select, &mut *connection).await? {
+            stands.insert((row.get("id")?, row.get_u32("attempts")?, row.get("state")?));
+        }
+    }
+    let stands = |outcome: &Outcome| {
+        let state = match &outcome.next {
+            Next::End { state, .. } => *state,
+            _ => DeliveryState::Pending,
+        };
+        stands.contains(&(outcome.delivery.to_string(), outcome.attempts_after(), state.as_str().to_owned()))
+    };
+    let (written, late): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| stands(outcome));
+    for outcome in late {
+        let id = &outcome.delivery;
+        tracing::debug!(delivery.id = %id, "the outcome of delivery {id} came after a newer one and is left out");
+    }
+    Ok(written)
+}
+
+async fn insert_bodies(connection: &mut Connection, outcomes: &[&Outcome]) -> Result<(), sqlx::Error> {
     let bodies: Vec<(&DeliveryId, &StoredBody)> =
         outcomes.iter().filter_map(|outcome| Some((&outcome.delivery, outcome.body.as_ref()?))).collect();
-    for piece in pieces(&bodies) {
+    // Each may be a megabyte.
+    for piece in bodies.chunks(4) {
         let mut insert = Query::insert();
         insert.into_table("jf_delivery_bodies").columns(["delivery_id", "content_type", "headers", "body", "plugins"]);
         for (id, body) in piece {
@@ -134,24 +200,22 @@ async fn insert_bodies(connection: &mut SqliteConnection, outcomes: &[Outcome]) 
                 body.plugins.as_str().into(),
             ]);
         }
-        insert.on_conflict(OnConflict::new().do_nothing().to_owned());
-        execute(&insert, &mut *connection).await?;
+        insert_new(&mut insert, &mut *connection).await?;
     }
     Ok(())
 }
 
-async fn insert_attempts(connection: &mut SqliteConnection, outcomes: &[Outcome]) -> Result<(), sqlx::Error> {
+async fn insert_attempts(connection: &mut Connection, outcomes: &[&Outcome]) -> Result<(), sqlx::Error> {
     let attempts: Vec<(&Outcome, &Attempt)> =
-        outcomes.iter().filter_map(|outcome| Some((outcome, outcome.attempt.as_ref()?))).collect();
+        outcomes.iter().filter_map(|outcome| Some((*outcome, outcome.attempt.as_ref()?))).collect();
     for piece in pieces(&attempts) {
         let mut insert = Query::insert();
         insert.into_table("jf_attempts").columns([
             "delivery_id",
-            "tenant_id",
+            "attempt",
             "webhook_id",
             "event_id",
             "event_type",
-            "attempt",
             "state",
             "response_status",
             "response_body",
@@ -168,73 +232,100 @@ async fn insert_attempts(connection: &mut SqliteConnection, outcomes: &[Outcome]
             };
             insert.values_panic([
                 outcome.delivery.as_str().into(),
-                outcome.tenant.as_str().into(),
+                i64::from(outcome.attempts_after()).into(),
                 outcome.webhook.0.into(),
                 outcome.event_id.as_str().into(),
                 outcome.event_type.as_str().into(),
-                (outcome.attempts_before + 1).into(),
                 (if attempt.succeeded { "succeeded" } else { "failed" }).into(),
-                attempt.response_status.into(),
-                attempt.response_body.clone().into(),
-                attempt.error.clone().into(),
+                attempt.response_status.map(i64::from).into(),
+                attempt.response_body.as_deref().map(text).into(),
+                attempt.error.as_deref().map(text).into(),
                 i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX).into(),
                 attempt.plugins.as_str().into(),
                 attempt.at_ms.into(),
                 next_at.into(),
             ]);
         }
-        execute(&insert, &mut *connection).await?;
+        insert_new(&mut insert, &mut *connection).await?;
     }
     Ok(())
 }
 
-async fn end_deliveries(connection: &mut SqliteConnection, outcomes: &[Outcome]) -> Result<(), sqlx::Error> {
-    let mut ended: HashMap<(DeliveryState, Option<&str>, u32, bool), Vec<&str>> = HashMap::new();
+async fn end_deliveries(connection: &mut Connection, outcomes: &[Outcome]) -> Result<u64, sqlx::Error> {
+    type Same<'a> = (DeliveryState, Option<&'a str>, Option<&'a str>, u32, u32);
+    let mut ended: HashMap<Same, Vec<&str>> = HashMap::new();
     for outcome in outcomes {
-        if let Next::End { state, reason } = &outcome.next {
-            let key = (*state, reason.as_deref(), outcome.attempts_before, outcome.attempt.is_some());
+        if let Next::End { state, reason, plugins } = &outcome.next {
+            let key =
+                (*state, reason.as_deref(), plugins.as_deref(), outcome.attempts_before, outcome.attempts_after());
             ended.entry(key).or_default().push(outcome.delivery.as_str());
         }
     }
     let now = now_ms();
-    for ((state, reason, attempts_before, attempted), ids) in ended {
+    let mut touched = 0;
+    for ((state, reason, plugins, before, after), mut ids) in ended {
+        // In one order on every node, so that two that end the same ones do not wait in a circle.
+        ids.sort_unstable();
         for piece in pieces(&ids) {
             let mut update = Query::update();
             update
                 .table("jf_deliveries")
                 .value("state", state.as_str())
-                .value("reason", reason.map(str::to_owned))
-                .value("attempts", attempts_before + u32::from(attempted))
+                .value("reason", reason.map(text))
+                .value("plugins", plugins.map(text))
+                .value("attempts", i64::from(after))
                 .value("lease_owner", Option::<String>::None)
+                .value("due_ms", Option::<i64>::None)
+                .value("order_seq", Option::<i64>::None)
                 .value("ended_ms", now)
                 .and_where(Expr::col("id").is_in(piece.iter().copied()))
-                .and_where(Expr::col("attempts").eq(attempts_before))
+                .and_where(Expr::col("attempts").eq(i64::from(before)))
                 .and_where(Expr::col("state").eq("pending"));
-            execute(&update, &mut *connection).await?;
+            touched += execute(&update, &mut *connection).await?;
         }
     }
-    Ok(())
+    Ok(touched)
 }
 
-async fn put_back(connection: &mut SqliteConnection, outcome: &Outcome) -> Result<(), sqlx::Error> {
-    let at_ms = match outcome.next {
-        Next::Retry { at_ms } | Next::Release { at_ms } => at_ms,
-        Next::End { .. } => return Ok(()),
-    };
-    let mut update = Query::update();
-    update
-        .table("jf_deliveries")
-        .value("attempts", outcome.attempts_before + u32::from(outcome.attempt.is_some()))
-        .value("next_at_ms", at_ms)
-        .value("lease_owner", Option::<String>::None)
-        .and_where(Expr::col("id").eq(outcome.delivery.as_str()))
-        .and_where(Expr::col("attempts").eq(outcome.attempts_before))
-        .and_where(Expr::col("state").eq("pending"));
-    execute(&update, connection).await.map(|_| ())
+/// Retries and releases, many in one update. A release is fenced by the lease too: it counts nothing, so that the number
+/// of attempts does not tell whether another node has taken it since.
+async fn put_back(connection: &mut Connection, outcomes: &[Outcome]) -> Result<u64, sqlx::Error> {
+    type Same<'a> = (u32, u32, Option<&'a str>);
+    let mut back: HashMap<Same, Vec<(&str, i64)>> = HashMap::new();
+    for outcome in outcomes {
+        let (at_ms, owner) = match outcome.next {
+            Next::Retry { at_ms } => (at_ms, None),
+            Next::Release { at_ms } => (at_ms, Some(&*outcome.node)),
+            Next::End { .. } => continue,
+        };
+        let same = (outcome.attempts_before, outcome.attempts_after(), owner);
+        back.entry(same).or_default().push((outcome.delivery.as_str(), at_ms));
+    }
+    let mut touched = 0;
+    for ((before, after, owner), mut rows) in back {
+        rows.sort_unstable();
+        for piece in rows.chunks(64) {
+            let mut update = Query::update();
+            update
+                .table("jf_deliveries")
+                .value("attempts", i64::from(after))
+                .value("due_ms", by_id(piece.iter().copied()))
+                .value("lease_owner", Option::<String>::None)
+                .and_where(Expr::col("id").is_in(piece.iter().map(|(id, _)| *id)))
+                .and_where(Expr::col("attempts").eq(i64::from(before)))
+                .and_where(Expr::col("state").eq("pending"));
+            match owner {
+                Some(owner) => update.and_where(Expr::col("lease_owner").eq(owner)),
+                None => update.value("lane", LANE_RETRIES),
+            };
+            touched += execute(&update, &mut *connection).await?;
+        }
+    }
+    Ok(touched)
 }
 
-async fn add_totals(connection: &mut SqliteConnection, outcomes: &[Outcome]) -> Result<(), sqlx::Error> {
-    let mut sums: HashMap<WebhookId, Totals> = HashMap::new();
+async fn add_totals(connection: &mut Connection, outcomes: &[&Outcome], slot: i64) -> Result<(), sqlx::Error> {
+    let mut sums: BTreeMap<WebhookId, Totals> = BTreeMap::new();
     for outcome in outcomes {
         let totals = sums.entry(outcome.webhook).or_default();
         match &outcome.next {
@@ -254,22 +345,26 @@ async fn add_totals(connection: &mut SqliteConnection, outcomes: &[Outcome]) -> 
             *last = Ord::max(*last, Some(attempt.at_ms));
         }
     }
-    for (webhook, totals) in sums {
+    let dialect = connection.dialect();
+    let sums: Vec<_> = sums.into_iter().collect();
+    for piece in pieces(&sums) {
         let counters = ["delivered", "failed", "dropped", "plugin_failed", "cancelled", "retried"];
-        let mut on_conflict = OnConflict::column("webhook_id");
+        let old = |name: &'static str| Expr::col(("jf_webhook_totals", name));
+        let mut on_conflict = OnConflict::columns(["webhook_id", "slot"]);
         for name in counters {
-            on_conflict.value(name, Expr::col(("jf_webhook_totals", name)).add(Expr::col(("excluded", name))));
+            on_conflict.value(name, old(name).add(dialect.excluded(name)));
         }
         for name in ["last_success_ms", "last_failure_ms"] {
-            on_conflict
-                .value(name, Func::coalesce([Expr::col(("excluded", name)), Expr::col(("jf_webhook_totals", name))]));
+            on_conflict.value(name, Func::coalesce([dialect.excluded(name), old(name)]));
         }
         let mut insert = Query::insert();
         insert
             .into_table("jf_webhook_totals")
-            .columns(["webhook_id", "last_success_ms", "last_failure_ms"].into_iter().chain(counters))
-            .values_panic([
+            .columns(["webhook_id", "slot", "last_success_ms", "last_failure_ms"].into_iter().chain(counters));
+        for (webhook, totals) in piece {
+            insert.values_panic([
                 webhook.0.into(),
+                slot.into(),
                 totals.last_success_ms.into(),
                 totals.last_failure_ms.into(),
                 totals.delivered.into(),
@@ -278,8 +373,9 @@ async fn add_totals(connection: &mut SqliteConnection, outcomes: &[Outcome]) -> 
                 totals.plugin_failed.into(),
                 totals.cancelled.into(),
                 totals.retried.into(),
-            ])
-            .on_conflict(on_conflict);
+            ]);
+        }
+        insert.on_conflict(on_conflict);
         execute(&insert, &mut *connection).await?;
     }
     Ok(())

@@ -1,17 +1,16 @@
-//! Looking back: attempts, deliveries that have ended, and totals.
+//! Looking back: deliveries as they stand, attempts, and totals.
 
-use sea_query::{Expr, ExprTrait, Func, Order, Query};
-use sqlx::{Row, sqlite::SqliteRow};
+use sea_query::{Cond, Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::{
     Store, StoreError,
-    rows::{fetch, leased, unleased},
+    sql::{Dialect, Row},
 };
 use crate::event::{DeliveryId, EventId, EventType, TenantId, WebhookId};
 
-/// A delivery that ended badly, for the failed list.
+/// A delivery as it stands.
 #[derive(Debug, Clone)]
-pub struct EndedRow {
+pub struct DeliveryInfo {
     pub id: DeliveryId,
     pub webhook: WebhookId,
     pub event_id: EventId,
@@ -19,6 +18,13 @@ pub struct EndedRow {
     pub state: String,
     pub attempts: u32,
     pub reason: Option<String>,
+    /// What a chain did that ended it without an attempt, as JSON.
+    pub plugins: Option<String>,
+    pub order_key: Option<String>,
+    /// When it is tried next; none while it is under way, behind its key, or at its end.
+    pub due_ms: Option<i64>,
+    /// A node holds it: it is under way, or about to be.
+    pub is_held: bool,
     pub created_ms: i64,
     pub ended_ms: Option<i64>,
 }
@@ -26,13 +32,12 @@ pub struct EndedRow {
 /// An attempt as stored.
 #[derive(Debug, Clone)]
 pub struct AttemptRow {
-    pub id: i64,
     pub delivery_id: String,
+    pub attempt: u32,
     pub event_id: String,
     pub event_type: String,
-    pub attempt: u32,
     pub state: String,
-    pub response_status: Option<u16>,
+    pub response_status: Option<i64>,
     pub response_body: Option<String>,
     pub error: Option<String>,
     pub duration_ms: i64,
@@ -41,13 +46,33 @@ pub struct AttemptRow {
     pub next_attempt_at_ms: Option<i64>,
 }
 
+/// Where a list of attempts goes on: below the one at this place.
+#[derive(Debug, Clone)]
+pub struct AttemptCursor {
+    pub at_ms: i64,
+    pub delivery_id: String,
+    pub attempt: i64,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {
     pub state: Option<String>,
     pub event_type: Option<String>,
     pub after_ms: Option<i64>,
     pub before_ms: Option<i64>,
-    pub cursor: Option<i64>,
+    pub cursor: Option<AttemptCursor>,
+    pub limit: u64,
+}
+
+/// Which of a tenant's dead deliveries are listed.
+#[derive(Debug, Clone, Default)]
+pub struct FailedQuery {
+    pub webhook: Option<i64>,
+    pub state: Option<String>,
+    pub event_type: Option<String>,
+    pub after_ms: Option<i64>,
+    pub before_ms: Option<i64>,
+    pub cursor: Option<String>,
     pub limit: u64,
 }
 
@@ -60,9 +85,36 @@ pub struct Totals {
     pub cancelled: i64,
     pub retried: i64,
     pub pending: i64,
-    pub oldest_pending_ms: Option<i64>,
+    /// The oldest of those that are pending: its id holds its time.
+    pub oldest_pending: Option<DeliveryId>,
     pub last_success_ms: Option<i64>,
     pub last_failure_ms: Option<i64>,
+}
+
+impl AttemptRow {
+    pub fn cursor(&self) -> AttemptCursor {
+        AttemptCursor { at_ms: self.at_ms, delivery_id: self.delivery_id.clone(), attempt: self.attempt.into() }
+    }
+}
+
+impl std::fmt::Display for AttemptCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.at_ms, self.delivery_id, self.attempt)
+    }
+}
+
+impl std::str::FromStr for AttemptCursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('.');
+        let (Some(at_ms), Some(id), Some(attempt), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(());
+        };
+        let delivery_id = DeliveryId::parse(id).map_err(|_| ())?.to_string();
+        Ok(Self { at_ms: at_ms.parse().map_err(|_| ())?, delivery_id, attempt: attempt.parse().map_err(|_| ())? })
+    }
 }
 
 impl Store {
@@ -71,13 +123,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn attempts(&self, webhook: WebhookId, query: LogQuery) -> Result<Vec<AttemptRow>, StoreError> {
-        let mut select = Query::select();
+        let mut select = select_attempts();
         select
-            .columns(["id", "delivery_id", "event_id", "event_type", "attempt", "state", "response_status"])
-            .columns(["response_body", "error", "duration_ms", "plugins", "at_ms", "next_attempt_at_ms"])
-            .from("jf_attempts")
             .and_where(Expr::col("webhook_id").eq(webhook.0))
-            .order_by("id", Order::Desc)
+            .order_by("at_ms", Order::Desc)
+            .order_by("delivery_id", Order::Desc)
+            .order_by("attempt", Order::Desc)
             .limit(query.limit);
         for (column, value) in [("state", query.state), ("event_type", query.event_type)] {
             if let Some(value) = value {
@@ -90,127 +141,184 @@ impl Store {
         if let Some(before) = query.before_ms {
             select.and_where(Expr::col("at_ms").lt(before));
         }
-        if let Some(cursor) = query.cursor {
-            select.and_where(Expr::col("id").lt(cursor));
+        if let Some(AttemptCursor { at_ms, delivery_id, attempt }) = query.cursor {
+            let same_delivery = Expr::col("delivery_id").eq(delivery_id.clone()).and(Expr::col("attempt").lt(attempt));
+            let same_time =
+                Expr::col("at_ms").eq(at_ms).and(Expr::col("delivery_id").lt(delivery_id).or(same_delivery));
+            // The bound by itself is what the index is walked from.
+            select.and_where(Expr::col("at_ms").lte(at_ms));
+            select.cond_where(Cond::any().add(Expr::col("at_ms").lt(at_ms)).add(same_time));
         }
-        Ok(fetch(&select, &self.readers).await?.iter().map(read_attempt).collect())
+        self.read_all(&select, read_attempt).await
+    }
+
+    /// Attempts of one delivery, oldest first. By primary key.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn attempts_of(&self, delivery: &DeliveryId) -> Result<Vec<AttemptRow>, StoreError> {
+        let mut select = select_attempts();
+        select.and_where(Expr::col("delivery_id").eq(delivery.as_str())).order_by("attempt", Order::Asc).limit(1000);
+        self.read_all(&select, read_attempt).await
     }
 
     /// Deliveries that ended badly, newest first. Index `jf_deliveries_failed`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn failed(
-        &self,
-        tenant: &TenantId,
-        cursor: Option<&str>,
-        limit: u64,
-    ) -> Result<Vec<EndedRow>, StoreError> {
-        let mut select = select_ended();
+    pub async fn failed(&self, tenant: &TenantId, query: FailedQuery) -> Result<Vec<DeliveryInfo>, StoreError> {
+        let mut select = select_deliveries();
         select
             .and_where(Expr::col("tenant_id").eq(tenant.as_str()))
-            .and_where(Expr::cust("state IN ('failed', 'plugin_failed')"))
+            .and_where(match self.dialect() {
+                Dialect::MySql => Expr::cust("dead = 1"),
+                _ => Expr::cust("state IN ('failed', 'plugin_failed')"),
+            })
             .order_by("id", Order::Desc)
-            .limit(limit);
-        if let Some(cursor) = cursor {
+            .limit(query.limit);
+        if let Some(webhook) = query.webhook {
+            select.and_where(Expr::col("webhook_id").eq(webhook));
+        }
+        for (column, value) in [("state", query.state), ("event_type", query.event_type)] {
+            if let Some(value) = value {
+                select.and_where(Expr::col(column).eq(value));
+            }
+        }
+        if let Some(after) = query.after_ms {
+            select.and_where(Expr::col("ended_ms").gte(after));
+        }
+        if let Some(before) = query.before_ms {
+            select.and_where(Expr::col("ended_ms").lt(before));
+        }
+        if let Some(cursor) = query.cursor {
             select.and_where(Expr::col("id").lt(cursor));
         }
-        Ok(fetch(&select, &self.readers).await?.iter().filter_map(read_ended).collect())
+        self.read_all(&select, read_delivery).await
+    }
+
+    /// A tenant's delivery. By primary key.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn delivery(&self, tenant: &TenantId, id: &DeliveryId) -> Result<Option<DeliveryInfo>, StoreError> {
+        let mut select = select_deliveries();
+        select.and_where(Expr::col("id").eq(id.as_str())).and_where(Expr::col("tenant_id").eq(tenant.as_str()));
+        Ok(self.read_all(&select, read_delivery).await?.into_iter().next())
     }
 
     /// The deliveries of one event, oldest first. Index `jf_deliveries_event`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn deliveries_of(&self, tenant: &TenantId, event: &str) -> Result<Vec<EndedRow>, StoreError> {
-        let mut select = select_ended();
+    pub async fn deliveries_of(&self, tenant: &TenantId, event: &str) -> Result<Vec<DeliveryInfo>, StoreError> {
+        let mut select = select_deliveries();
         select
             .and_where(Expr::col("event_id").eq(event))
             .and_where(Expr::col("tenant_id").eq(tenant.as_str()))
             .order_by("id", Order::Asc)
             .limit(1000);
-        Ok(fetch(&select, &self.readers).await?.iter().filter_map(read_ended).collect())
+        self.read_all(&select, read_delivery).await
     }
 
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn totals(&self, webhook: WebhookId) -> Result<Totals, StoreError> {
+        let mut totals = Totals::default();
         let mut select = Query::select();
         select
             .columns(["delivered", "failed", "dropped", "plugin_failed", "cancelled", "retried"])
             .columns(["last_success_ms", "last_failure_ms"])
             .from("jf_webhook_totals")
             .and_where(Expr::col("webhook_id").eq(webhook.0));
-        let mut totals = fetch(&select, &self.readers)
-            .await?
-            .first()
-            .map(|row| Totals {
-                delivered: row.get(0),
-                failed: row.get(1),
-                dropped: row.get(2),
-                plugin_failed: row.get(3),
-                cancelled: row.get(4),
-                retried: row.get(5),
-                last_success_ms: row.get(6),
-                last_failure_ms: row.get(7),
-                ..Totals::default()
-            })
-            .unwrap_or_default();
-        for range in [unleased(), leased()] {
+        for row in self.read(&select).await? {
+            totals.delivered += row.get::<i64>("delivered")?;
+            totals.failed += row.get::<i64>("failed")?;
+            totals.dropped += row.get::<i64>("dropped")?;
+            totals.plugin_failed += row.get::<i64>("plugin_failed")?;
+            totals.cancelled += row.get::<i64>("cancelled")?;
+            totals.retried += row.get::<i64>("retried")?;
+            totals.last_success_ms = Ord::max(totals.last_success_ms, row.get("last_success_ms")?);
+            totals.last_failure_ms = Ord::max(totals.last_failure_ms, row.get("last_failure_ms")?);
+        }
+        // Each range is one of an index; asked for together, the table would be walked.
+        let waiting = Expr::col("due_ms").is_not_null();
+        let held = Expr::col("lease_owner").is_not_null();
+        let behind = Expr::col("order_seq").is_not_null().and(Expr::cust("due_ms IS NULL AND lease_owner IS NULL"));
+        for range in [waiting, held, behind] {
             let mut pending = Query::select();
             pending
-                .expr(Func::count(Expr::col("id")))
-                .expr(Func::min(Expr::col("created_ms")))
+                .expr_as(Expr::cust("COUNT(*)"), "number")
+                .expr_as(Expr::cust("MIN(id)"), "oldest")
                 .from("jf_deliveries")
+                .and_where(Expr::col("webhook_id").eq(webhook.0))
                 .and_where(range)
-                .and_where(Expr::col("webhook_id").eq(webhook.0));
-            if let Some(row) = fetch(&pending, &self.readers).await?.first() {
-                totals.pending += row.get::<i64, _>(0);
-                let oldest = [totals.oldest_pending_ms, row.get(1)];
-                totals.oldest_pending_ms = oldest.into_iter().flatten().min();
+                .and_where(Expr::cust("state = 'pending'"));
+            if let Some(row) = self.read(&pending).await?.first() {
+                totals.pending += row.get::<i64>("number")?;
+                let oldest = row.get::<Option<String>>("oldest")?.and_then(|id| DeliveryId::parse(&id).ok());
+                totals.oldest_pending = [totals.oldest_pending.take(), oldest].into_iter().flatten().min();
             }
         }
         Ok(totals)
     }
 }
 
-fn select_ended() -> sea_query::SelectStatement {
+fn select_attempts() -> SelectStatement {
     let mut select = Query::select();
     select
-        .columns(["id", "webhook_id", "event_id", "event_type", "state", "attempts", "reason"])
-        .columns(["created_ms", "ended_ms"])
+        .columns(["delivery_id", "attempt", "event_id", "event_type", "state", "response_status", "response_body"])
+        .columns(["error", "duration_ms", "plugins", "at_ms", "next_attempt_at_ms"])
+        .from("jf_attempts");
+    select
+}
+
+fn select_deliveries() -> SelectStatement {
+    let mut select = Query::select();
+    select
+        .columns(["id", "webhook_id", "event_id", "event_type", "state", "attempts", "reason", "plugins"])
+        .columns(["order_key", "due_ms", "lease_owner", "created_ms", "ended_ms"])
         .from("jf_deliveries");
     select
 }
 
-fn read_ended(row: &SqliteRow) -> Option<EndedRow> {
-    Some(EndedRow {
-        id: DeliveryId::parse(row.get(0)).ok()?,
-        webhook: WebhookId(row.get(1)),
-        event_id: EventId::parse(row.get(2)).ok()?,
-        event_type: EventType::parse(row.get(3)).ok()?,
-        state: row.get(4),
-        attempts: row.get(5),
-        reason: row.get(6),
-        created_ms: row.get(7),
-        ended_ms: row.get(8),
-    })
+fn read_delivery(row: &Row) -> Result<Option<DeliveryInfo>, sqlx::Error> {
+    let (Ok(id), Ok(event_id), Ok(event_type)) = (
+        DeliveryId::parse(&row.get::<String>("id")?),
+        EventId::parse(&row.get::<String>("event_id")?),
+        EventType::parse(&row.get::<String>("event_type")?),
+    ) else {
+        return Ok(None);
+    };
+    Ok(Some(DeliveryInfo {
+        id,
+        webhook: WebhookId(row.get("webhook_id")?),
+        event_id,
+        event_type,
+        state: row.get("state")?,
+        attempts: row.get_u32("attempts")?,
+        reason: row.get("reason")?,
+        plugins: row.get("plugins")?,
+        order_key: row.get("order_key")?,
+        due_ms: row.get("due_ms")?,
+        is_held: row.get::<Option<String>>("lease_owner")?.is_some(),
+        created_ms: row.get("created_ms")?,
+        ended_ms: row.get("ended_ms")?,
+    }))
 }
 
-fn read_attempt(row: &SqliteRow) -> AttemptRow {
-    AttemptRow {
-        id: row.get(0),
-        delivery_id: row.get(1),
-        event_id: row.get(2),
-        event_type: row.get(3),
-        attempt: row.get(4),
-        state: row.get(5),
-        response_status: row.get(6),
-        response_body: row.get(7),
-        error: row.get(8),
-        duration_ms: row.get(9),
-        plugins: row.get(10),
-        at_ms: row.get(11),
-        next_attempt_at_ms: row.get(12),
-    }
+fn read_attempt(row: &Row) -> Result<Option<AttemptRow>, sqlx::Error> {
+    Ok(Some(AttemptRow {
+        delivery_id: row.get("delivery_id")?,
+        attempt: row.get_u32("attempt")?,
+        event_id: row.get("event_id")?,
+        event_type: row.get("event_type")?,
+        state: row.get("state")?,
+        response_status: row.get("response_status")?,
+        response_body: row.get("response_body")?,
+        error: row.get("error")?,
+        duration_ms: row.get("duration_ms")?,
+        plugins: row.get("plugins")?,
+        at_ms: row.get("at_ms")?,
+        next_attempt_at_ms: row.get("next_attempt_at_ms")?,
+    }))
 }

@@ -1,11 +1,10 @@
 //! Public chat sessions: who owns them, and whether they have ended.
 
-use sea_query::{Expr, ExprTrait, OnConflict, Query};
-use sqlx::{Row, SqliteConnection};
+use sea_query::{Expr, ExprTrait, Query};
 
 use super::{
     Store, StoreError,
-    rows::{execute, fetch},
+    sql::{Connection, execute, insert_new},
 };
 use crate::event::{SessionId, TenantId, now_ms};
 
@@ -22,10 +21,10 @@ impl Store {
     pub async fn session(&self, id: &SessionId) -> Result<SessionState, StoreError> {
         let mut select = Query::select();
         select.columns(["tenant_id", "ended_ms"]).from("jf_sessions").and_where(Expr::col("id").eq(id.as_str()));
-        let rows = fetch(&select, &self.readers).await?;
+        let rows = self.read(&select).await?;
         let Some(row) = rows.first() else { return Ok(SessionState::Unknown) };
-        let Ok(tenant) = TenantId::parse(row.get(0)) else { return Ok(SessionState::Unknown) };
-        Ok(match row.get::<Option<i64>, _>(1) {
+        let Ok(tenant) = TenantId::parse(&row.get::<String>("tenant_id")?) else { return Ok(SessionState::Unknown) };
+        Ok(match row.get::<Option<i64>>("ended_ms")? {
             None => SessionState::Live(tenant),
             Some(_) => SessionState::Ended(tenant),
         })
@@ -36,16 +35,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn open_session(&self, id: &SessionId, tenant: &TenantId) -> Result<SessionState, StoreError> {
-        let (session, tenant) = (id.clone(), tenant.clone());
-        self.write(move |connection| {
+        self.write((id.to_string(), tenant.to_string()), |connection, (session, tenant)| {
             Box::pin(async move {
                 let mut insert = Query::insert();
-                insert
-                    .into_table("jf_sessions")
-                    .columns(["id", "tenant_id", "created_ms"])
-                    .values_panic([session.as_str().into(), tenant.as_str().into(), now_ms().into()])
-                    .on_conflict(OnConflict::new().do_nothing().to_owned());
-                execute(&insert, connection).await.map(|_| ())
+                insert.into_table("jf_sessions").columns(["id", "tenant_id", "created_ms"]).values_panic([
+                    session.as_str().into(),
+                    tenant.as_str().into(),
+                    now_ms().into(),
+                ]);
+                insert_new(&mut insert, connection).await.map(|_| ())
             })
         })
         .await?;
@@ -55,7 +53,7 @@ impl Store {
 
 /// Ends a tenant's session, if it is live.
 pub(super) async fn end_session(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     id: &SessionId,
 ) -> Result<(), sqlx::Error> {

@@ -1,11 +1,11 @@
 //! The table of webhooks, as text: what the columns mean is the webhook room's matter.
 
 use sea_query::{Expr, ExprTrait, Order, Query};
-use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
     Store, StoreError,
-    rows::{execute, fetch, leased, unleased},
+    adopt::json_columns,
+    sql::{Dialect, Row, execute, insert_for_id},
 };
 use crate::event::{TenantId, WebhookId, now_ms};
 
@@ -20,11 +20,15 @@ pub struct WebhookRow {
     pub secret: Option<String>,
     pub is_active: bool,
     pub description: Option<String>,
-    pub headers: String,
+    pub headers: Option<String>,
     pub ed25519_seed: Option<String>,
+    /// A JSON array of those that sign too until their time is over.
+    pub previous_secrets: Option<String>,
     pub retry_count: i64,
     pub timeout_s: i64,
-    pub chain: String,
+    pub rate_limit: Option<i64>,
+    pub ordering: Option<String>,
+    pub chain: Option<String>,
     pub disabled_reason: Option<String>,
     pub created_ms: i64,
     pub updated_ms: i64,
@@ -37,7 +41,7 @@ pub struct UnreadableRow {
     pub reason: String,
 }
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 18] = [
     "tenant_id",
     "name",
     "url",
@@ -47,13 +51,19 @@ const COLUMNS: [&str; 15] = [
     "description",
     "headers",
     "ed25519_seed",
+    "previous_secrets",
     "retry_count",
     "timeout_s",
+    "rate_limit",
+    "ordering",
     "chain",
     "disabled_reason",
     "created_ms",
     "updated_ms",
 ];
+
+/// Those that hold numbers.
+const NUMBERS: [&str; 6] = ["is_active", "retry_count", "timeout_s", "rate_limit", "created_ms", "updated_ms"];
 
 impl Store {
     /// All of them: the server keeps them in memory.
@@ -62,8 +72,12 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn webhooks(&self) -> Result<Vec<Result<WebhookRow, UnreadableRow>>, StoreError> {
         let mut select = Query::select();
-        select.column("id").columns(COLUMNS).from("webhooks").order_by("id", Order::Asc);
-        Ok(fetch(&select, &self.readers).await?.iter().map(read).collect())
+        select.from("webhooks").order_by("id", Order::Asc);
+        for column in ["id"].into_iter().chain(COLUMNS) {
+            select.expr_as(read_as(self.dialect(), column), column);
+        }
+        let rows = self.read(&select).await?;
+        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
     /// Inserts; the row's own id is ignored.
@@ -71,41 +85,50 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn insert_webhook(&self, row: WebhookRow) -> Result<WebhookId, StoreError> {
-        self.write(move |connection| {
+        self.write(row, |connection, row| {
             Box::pin(async move {
                 let mut insert = Query::insert();
-                insert.into_table("webhooks").columns(COLUMNS).values_panic(values(&row)).returning_col("id");
-                let rows = fetch(&insert, connection).await?;
-                rows.first().map(|row| WebhookId(row.get(0))).ok_or(sqlx::Error::RowNotFound)
+                let json = json_columns(connection).await?;
+                let values = COLUMNS.into_iter().zip(values(row)).map(|(column, value)| cast(column, value, &json));
+                insert.into_table("webhooks").columns(COLUMNS).values_panic(values);
+                insert_for_id(&mut insert, connection).await.map(WebhookId)
             })
         })
         .await
     }
 
-    /// Writes all columns of the row with this id; false when there is none.
+    /// Writes the columns that differ from `before`, which others may have read too: two who change different things do
+    /// not undo each other. False when there is no such row.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn update_webhook(&self, row: WebhookRow) -> Result<bool, StoreError> {
-        self.write(move |connection| {
+    pub async fn update_webhook(&self, before: WebhookRow, row: WebhookRow) -> Result<bool, StoreError> {
+        self.write((before, row), |connection, (before, row)| {
             Box::pin(async move {
+                let changed = COLUMNS.into_iter().zip(values(before)).zip(values(row));
+                let changed: Vec<_> = changed
+                    .filter(|((_, before), after)| before != after)
+                    .map(|((column, _), after)| (column, after))
+                    .collect();
+                if changed.is_empty() {
+                    return Ok(true);
+                }
+                let json = json_columns(connection).await?;
+                let changed = changed.into_iter().map(|(column, value)| (column, cast(column, value, &json)));
                 let mut update = Query::update();
-                update
-                    .table("webhooks")
-                    .values(COLUMNS.into_iter().zip(values(&row)))
-                    .and_where(Expr::col("id").eq(row.id.0));
+                update.table("webhooks").values(changed).and_where(Expr::col("id").eq(row.id.0));
                 Ok(execute(&update, connection).await? == 1)
             })
         })
         .await
     }
 
-    /// Stops a webhook from owing anything new, and says why.
+    /// Stops a webhook from owing anything new, and says why; false when it was off already.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn disable_webhook(&self, id: WebhookId, reason: String) -> Result<bool, StoreError> {
-        self.write(move |connection| {
+        self.write((id, reason), |connection, (id, reason)| {
             Box::pin(async move {
                 let mut update = Query::update();
                 update
@@ -121,13 +144,13 @@ impl Store {
         .await
     }
 
-    /// Deletes a webhook and cancels what it was owed, in one transaction; false when there is none.
+    /// Deletes a webhook; false when there is none. What it was owed is cancelled in pieces: see
+    /// [`Store::cancel_some_of`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn delete_webhook(&self, tenant: &TenantId, id: WebhookId) -> Result<bool, StoreError> {
-        let tenant = tenant.clone();
-        self.write(move |connection| {
+        self.write((tenant.to_string(), id), |connection, (tenant, id)| {
             Box::pin(async move {
                 let mut delete = Query::delete();
                 delete
@@ -137,17 +160,9 @@ impl Store {
                 if execute(&delete, &mut *connection).await? == 0 {
                     return Ok(false);
                 }
-                for pending in [unleased(), leased()] {
-                    let mut cancel = Query::update();
-                    cancel
-                        .table("jf_deliveries")
-                        .value("state", "cancelled")
-                        .value("reason", "the webhook was deleted")
-                        .value("ended_ms", now_ms())
-                        .and_where(pending)
-                        .and_where(Expr::col("webhook_id").eq(id.0));
-                    execute(&cancel, &mut *connection).await?;
-                }
+                let mut gate = Query::delete();
+                gate.from_table("jf_gates").and_where(Expr::col("webhook_id").eq(id.0));
+                execute(&gate, connection).await?;
                 Ok(true)
             })
         })
@@ -155,7 +170,35 @@ impl Store {
     }
 }
 
-fn values(row: &WebhookRow) -> [Expr; 15] {
+/// Another program's columns may be narrower numbers, JSON or shorter texts. SQLite's hold what was written, which is not
+/// to be made into something else here.
+fn read_as(dialect: Dialect, column: &'static str) -> Expr {
+    let is_number = column == "id" || NUMBERS.contains(&column);
+    match (dialect, is_number) {
+        (Dialect::Sqlite, _) => Expr::col(column),
+        (Dialect::MySql, true) => Expr::col(column).cast_as("SIGNED"),
+        (Dialect::MySql, false) => Expr::col(column).cast_as("CHAR"),
+        (Dialect::Postgres, true) if column == "is_active" => Expr::col(column).cast_as("INT").cast_as("BIGINT"),
+        (Dialect::Postgres, true) => Expr::col(column).cast_as("BIGINT"),
+        (Dialect::Postgres, false) => Expr::col(column).cast_as("TEXT"),
+    }
+}
+
+/// Another program's ids may be narrower.
+pub(super) fn as_id(dialect: Dialect, id: Expr) -> Expr {
+    match dialect {
+        Dialect::Sqlite => id,
+        Dialect::MySql => id.cast_as("SIGNED"),
+        Dialect::Postgres => id.cast_as("BIGINT"),
+    }
+}
+
+/// Where another program made the column JSON, Postgres takes no text for it.
+fn cast(column: &'static str, value: Expr, json: &[String]) -> Expr {
+    if json.iter().any(|name| name == column) { value.cast_as("JSONB") } else { value }
+}
+
+fn values(row: &WebhookRow) -> [Expr; 18] {
     [
         row.tenant_id.as_str().into(),
         row.name.as_str().into(),
@@ -164,11 +207,14 @@ fn values(row: &WebhookRow) -> [Expr; 15] {
         row.secret.clone().into(),
         row.is_active.into(),
         row.description.clone().into(),
-        row.headers.as_str().into(),
+        row.headers.clone().into(),
         row.ed25519_seed.clone().into(),
+        row.previous_secrets.clone().into(),
         row.retry_count.into(),
         row.timeout_s.into(),
-        row.chain.as_str().into(),
+        row.rate_limit.into(),
+        row.ordering.clone().into(),
+        row.chain.clone().into(),
         row.disabled_reason.clone().into(),
         row.created_ms.into(),
         row.updated_ms.into(),
@@ -176,27 +222,30 @@ fn values(row: &WebhookRow) -> [Expr; 15] {
 }
 
 /// Another program may have written values of any kind: SQLite's columns take them.
-fn read(row: &SqliteRow) -> Result<WebhookRow, UnreadableRow> {
-    let id = WebhookId(row.get("id"));
+fn read(row: &Row) -> Result<Result<WebhookRow, UnreadableRow>, sqlx::Error> {
+    let id = WebhookId(row.get("id")?);
     let read = || {
         Ok(WebhookRow {
             id,
-            tenant_id: row.try_get("tenant_id")?,
-            name: row.try_get("name")?,
-            url: row.try_get("url")?,
-            events: row.try_get("events")?,
-            secret: row.try_get("secret")?,
-            is_active: row.try_get("is_active")?,
-            description: row.try_get("description")?,
-            headers: row.try_get("headers")?,
-            ed25519_seed: row.try_get("ed25519_seed")?,
-            retry_count: row.try_get("retry_count")?,
-            timeout_s: row.try_get("timeout_s")?,
-            chain: row.try_get("chain")?,
-            disabled_reason: row.try_get("disabled_reason")?,
-            created_ms: row.try_get("created_ms")?,
-            updated_ms: row.try_get("updated_ms")?,
+            tenant_id: row.get("tenant_id")?,
+            name: row.get("name")?,
+            url: row.get("url")?,
+            events: row.get("events")?,
+            secret: row.get("secret")?,
+            is_active: row.get::<i64>("is_active")? != 0,
+            description: row.get("description")?,
+            headers: row.get("headers")?,
+            ed25519_seed: row.get("ed25519_seed")?,
+            previous_secrets: row.get("previous_secrets")?,
+            retry_count: row.get("retry_count")?,
+            timeout_s: row.get("timeout_s")?,
+            rate_limit: row.get("rate_limit")?,
+            ordering: row.get("ordering")?,
+            chain: row.get("chain")?,
+            disabled_reason: row.get("disabled_reason")?,
+            created_ms: row.get("created_ms")?,
+            updated_ms: row.get("updated_ms")?,
         })
     };
-    read().map_err(|error: sqlx::Error| UnreadableRow { id, reason: error.to_string() })
+    Ok(read().map_err(|error: sqlx::Error| UnreadableRow { id, reason: error.to_string() }))
 }

@@ -1,113 +1,192 @@
-//! The group commit: one task owns the one writing connection and puts whatever waits into one transaction.
+//! The group commit: one task puts whatever events and outcomes wait into one transaction.
 //!
 //! A commit costs an fsync; sharing it is what makes durability cheap. There is no window to wait for: while one
 //! transaction is on its way to the disk, the next one fills. Outcomes have no one waiting for them, so a failed
-//! transaction keeps them for the next; everybody else is told.
+//! transaction keeps them for the next; publishers are told. A value that the database does not take fails alone.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
-use futures_util::future::BoxFuture;
-use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::Error;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     StoreError,
     events::{self, Committed, NewEvent},
-    explain,
+    link::{Links, explain, is_lost, is_of_the_values, is_retried},
+    order::{self, Wanted},
     outcomes::{self, Outcome},
+    sql::{Connection, Dialect},
 };
 
 /// Requests in one transaction at most: bounds the time that the first of them waits.
 const MAX_BATCH: usize = 1000;
 /// Pause after a transaction failed while outcomes wait for the next.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// A database that says nothing for so long is given up, and asked anew.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_TRIES: u32 = 8;
 
 pub enum Write {
     Commit(Vec<NewEvent>, CommitReply),
-    Outcome(Box<Outcome>),
-    Statements(Statements),
+    /// Whoever waits for it to be written is told.
+    Outcome(Box<Outcome>, Option<oneshot::Sender<()>>),
 }
 
 type CommitReply = oneshot::Sender<Result<Vec<Committed>, StoreError>>;
 
-/// Runs within the transaction, in a savepoint of its own; what it returns is called once the transaction ended.
-pub type Statements = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Reply> + Send>;
-type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-pub fn statements<T, F>(run: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Statements
-where
-    T: Send + 'static,
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
-{
-    Box::new(move |connection| {
-        Box::pin(async move {
-            let result = in_savepoint(connection, run).await;
-            let when_ended: Reply = Box::new(move |ended| {
-                let answer = match (result, ended) {
-                    (Ok(value), Ok(())) => Ok(value),
-                    (Err(error), _) => Err(error.into()),
-                    (_, Err(error)) => Err(error),
-                };
-                // Whoever asked may have gone.
-                let _ = reply.send(answer);
-            });
-            when_ended
-        })
-    })
+/// What the writer works with.
+pub struct Writer {
+    pub links: Arc<Links>,
+    /// This node's number in counts.
+    pub slot: Arc<AtomicI64>,
+    /// Told when nobody knows whether a commit came through: leases may stand that nobody's memory holds.
+    pub in_doubt: Arc<Notify>,
 }
 
-async fn in_savepoint<T, F>(connection: &mut SqliteConnection, run: F) -> Result<T, sqlx::Error>
-where
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
-{
-    sqlx::query("SAVEPOINT one").execute(&mut *connection).await?;
-    let result = run(&mut *connection).await;
-    if result.is_err() {
-        sqlx::query("ROLLBACK TO one").execute(&mut *connection).await?;
+/// How a transaction failed.
+struct Failed {
+    error: Error,
+    /// The connection broke while the commit was under way: it may have been written.
+    in_doubt: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, in_doubt: false }
     }
-    sqlx::query("RELEASE one").execute(&mut *connection).await?;
-    result
 }
 
-/// Runs until `closing` and then until nothing waits.
-pub async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Write>, closing: CancellationToken) {
-    let mut batch = Batch::default();
-    let mut waiting = Vec::with_capacity(MAX_BATCH);
-    loop {
-        if batch.outcomes.is_empty() {
-            let received = tokio::select! {
-                biased;
-                received = queue.recv_many(&mut waiting, MAX_BATCH) => received,
-                () = closing.cancelled() => {
-                    queue.close();
-                    queue.recv_many(&mut waiting, MAX_BATCH).await
+impl Failed {
+    fn as_store_error(&self) -> StoreError {
+        let reason = explain(&self.error);
+        if self.in_doubt { StoreError::InDoubt(reason) } else { StoreError::Unavailable(reason) }
+    }
+}
+
+impl Writer {
+    /// Runs until `closing` and then until nothing waits.
+    pub async fn run(self, mut queue: mpsc::Receiver<Write>, closing: CancellationToken) {
+        let mut batch = Batch::default();
+        let mut waiting = Vec::with_capacity(MAX_BATCH);
+        loop {
+            if batch.outcomes.is_empty() {
+                let received = tokio::select! {
+                    biased;
+                    received = queue.recv_many(&mut waiting, MAX_BATCH) => received,
+                    () = closing.cancelled() => {
+                        queue.close();
+                        queue.recv_many(&mut waiting, MAX_BATCH).await
+                    }
+                };
+                if received == 0 {
+                    break;
                 }
-            };
-            if received == 0 {
+            } else {
+                // The last transaction failed: try its outcomes again with whatever came since.
+                tokio::time::sleep(RETRY_PAUSE).await;
+                while waiting.len() < MAX_BATCH
+                    && let Ok(write) = queue.try_recv()
+                {
+                    waiting.push(write);
+                }
+            }
+            batch.fill(waiting.drain(..));
+            self.write(&mut batch).await;
+            if closing.is_cancelled() && !batch.outcomes.is_empty() {
+                tracing::error!(
+                    outcomes = batch.outcomes.len(),
+                    "stopping with outcomes that could not be written; their deliveries will be sent again"
+                );
                 break;
             }
-        } else {
-            // The last transaction failed: try its outcomes again with whatever came since.
-            tokio::time::sleep(RETRY_PAUSE).await;
-            while waiting.len() < MAX_BATCH
-                && let Ok(write) = queue.try_recv()
-            {
-                waiting.push(write);
-            }
         }
-        batch.fill(waiting.drain(..));
-        batch.write(&mut connection).await;
-        if closing.is_cancelled() && !batch.outcomes.is_empty() {
-            tracing::error!(
-                outcomes = batch.outcomes.len(),
-                "stopping with outcomes that could not be written; their deliveries will be sent again"
-            );
-            break;
+        self.links.close().await;
+    }
+
+    /// One transaction; afterwards only outcomes that could not be written remain.
+    async fn write(&self, batch: &mut Batch) {
+        let failed = match self.try_write(batch).await {
+            Ok(committed) => return batch.answer(committed),
+            Err(failed) => failed,
+        };
+        if is_of_the_values(&failed.error) && batch.len() > 1 {
+            return self.write_each(batch).await;
+        }
+        if failed.in_doubt {
+            self.in_doubt.notify_one();
+        }
+        tracing::error!("a group commit failed: {}", explain(&failed.error));
+        if is_of_the_values(&failed.error)
+            && let Some(outcome) = batch.outcomes.pop()
+        {
+            // Alone, and never to be taken: kept, it would hold up all that follow.
+            tracing::error!(delivery.id = %outcome.delivery, "the outcome of delivery {} is lost", outcome.delivery);
+        }
+        for (_, reply) in batch.commits.drain(..) {
+            let _ = reply.send(Err(failed.as_store_error()));
         }
     }
-    if let Err(error) = connection.close().await {
-        tracing::warn!("the database was not closed in order: {error}");
+
+    /// Finds the one that the database does not take.
+    async fn write_each(&self, batch: &mut Batch) {
+        let whole = std::mem::take(batch);
+        for commit in whole.commits {
+            let mut one = Batch { commits: vec![commit], ..Batch::default() };
+            Box::pin(self.write(&mut one)).await;
+        }
+        for outcome in whole.outcomes {
+            let mut one = Batch { outcomes: vec![outcome], ..Batch::default() };
+            Box::pin(self.write(&mut one)).await;
+            batch.outcomes.append(&mut one.outcomes);
+        }
+        batch.told = whole.told;
+        if batch.outcomes.is_empty() {
+            batch.answer(Vec::new());
+        }
+    }
+
+    async fn try_write(&self, batch: &Batch) -> Result<Vec<Committed>, Failed> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut held = self.links.hold().await?;
+            let connection = held.connection();
+            let begun = connection.begin().await;
+            if let Err(error) = begun {
+                let again = is_lost(&error) && connection.dialect() != Dialect::Sqlite;
+                held.lose();
+                if again && tries < MAX_TRIES {
+                    continue;
+                }
+                return Err(error.into());
+            }
+            let slot = self.slot.load(Ordering::Relaxed);
+            let written = tokio::time::timeout(PATIENCE, batch.write_in(connection, slot)).await;
+            let failed = match written {
+                Ok(Ok(committed)) => return Ok(committed),
+                Ok(Err(failed)) => failed,
+                Err(_) => Failed { error: Error::PoolTimedOut, in_doubt: true },
+            };
+            if failed.in_doubt || is_lost(&failed.error) {
+                held.lose();
+            }
+            if held.is_open() {
+                held.roll_back().await;
+            }
+            if tries >= MAX_TRIES || !is_retried(&failed.error) {
+                return Err(failed);
+            }
+            drop(held);
+            // Two nodes in each other's way: not again at the same moment.
+            tokio::time::sleep(Duration::from_millis(rand::random_range(1..10) * u64::from(tries))).await;
+        }
     }
 }
 
@@ -115,7 +194,8 @@ pub async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Wri
 struct Batch {
     commits: Vec<(Vec<NewEvent>, CommitReply)>,
     outcomes: Vec<Outcome>,
-    statements: Vec<Statements>,
+    /// Those who wait for an outcome of this batch.
+    told: Vec<oneshot::Sender<()>>,
 }
 
 impl Batch {
@@ -123,61 +203,59 @@ impl Batch {
         for write in writes {
             match write {
                 Write::Commit(events, reply) => self.commits.push((events, reply)),
-                Write::Outcome(outcome) => self.outcomes.push(*outcome),
-                Write::Statements(statements) => self.statements.push(statements),
-            }
-        }
-    }
-
-    /// One transaction; afterwards only outcomes that could not be written remain.
-    async fn write(&mut self, connection: &mut SqliteConnection) {
-        let mut replies = Vec::with_capacity(self.statements.len());
-        let written = self.in_transaction(connection, &mut replies).await;
-        let ended = match &written {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                // Fails when the transaction has been rolled back already: then there is nothing to undo.
-                let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-                let reason = explain(error);
-                tracing::error!("a group commit failed, nothing of it was written: {reason}");
-                Err(StoreError::Unavailable(reason))
-            }
-        };
-        for reply in replies {
-            reply(ended.clone());
-        }
-        // Statements that were not reached drop their reply, which their caller sees as closed.
-        self.statements.clear();
-        match written {
-            Ok(results) => {
-                self.outcomes.clear();
-                let mut results = results.into_iter();
-                for (events, reply) in self.commits.drain(..) {
-                    let _ = reply.send(Ok(results.by_ref().take(events.len()).collect()));
-                }
-            }
-            Err(error) => {
-                let reason = explain(&error);
-                for (_, reply) in self.commits.drain(..) {
-                    let _ = reply.send(Err(StoreError::Unavailable(reason.clone())));
+                Write::Outcome(outcome, told) => {
+                    self.outcomes.push(*outcome);
+                    self.told.extend(told);
                 }
             }
         }
     }
 
-    async fn in_transaction(
-        &mut self,
-        connection: &mut SqliteConnection,
-        replies: &mut Vec<Reply>,
-    ) -> Result<Vec<Committed>, sqlx::Error> {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    fn len(&self) -> usize {
+        self.commits.len() + self.outcomes.len()
+    }
+
+    fn answer(&mut self, committed: Vec<Committed>) {
+        self.outcomes.clear();
+        for told in self.told.drain(..) {
+            let _ = told.send(());
+        }
+        let mut results = committed.into_iter();
+        for (events, reply) in self.commits.drain(..) {
+            // Whoever asked may have gone.
+            let _ = reply.send(Ok(results.by_ref().take(events.len()).collect()));
+        }
+    }
+
+    fn keys(&self) -> Wanted {
+        let mut keys = Wanted::new();
+        for delivery in self.commits.iter().flat_map(|(events, _)| events).flat_map(|event| &event.owed) {
+            if let Some(key) = &delivery.order_key {
+                *keys.entry((delivery.webhook, key.to_string())).or_default() += 1;
+            }
+        }
+        for outcome in self.outcomes.iter().filter(|outcome| outcome.ends()) {
+            if let Some(key) = &outcome.order_key {
+                keys.entry((outcome.webhook, key.to_string())).or_default();
+            }
+        }
+        keys
+    }
+
+    /// Everything between begin and commit, and the commit.
+    async fn write_in(&self, connection: &mut Connection, slot: i64) -> Result<Vec<Committed>, Failed> {
+        let keys = self.keys();
+        let mut places = if keys.is_empty() { Wanted::new() } else { order::lock(connection, &keys).await? };
         let events: Vec<&NewEvent> = self.commits.iter().flat_map(|(events, _)| events).collect();
-        let committed = events::insert(&mut *connection, &events).await?;
-        outcomes::record(&mut *connection, &self.outcomes).await?;
-        for statements in self.statements.drain(..) {
-            replies.push(statements(&mut *connection).await);
+        let committed = events::insert(connection, &events, &mut places).await?;
+        outcomes::record(connection, &self.outcomes, slot).await?;
+        if !keys.is_empty() {
+            order::promote(connection, &keys).await?;
         }
-        sqlx::query("COMMIT").execute(&mut *connection).await?;
-        Ok(committed)
+        match connection.control("COMMIT").await {
+            Ok(()) => Ok(committed),
+            // SQLite's is a file of ours: what failed was not written.
+            Err(error) => Err(Failed { in_doubt: connection.dialect() != Dialect::Sqlite && is_lost(&error), error }),
+        }
     }
 }

@@ -1,27 +1,33 @@
 //! One delivery, from the job to its outcome: render, sign, POST, and say what becomes of it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{
     Job, NodeId, Notice, Notices, RetrySchedule, Scheduler, Sender, Webhook, Webhooks,
+    gate::{Consequence, Report},
     registry::Standing,
     retry_after::next_attempt_delay,
     sender::{Answer, Message},
 };
 use crate::{
     event::{
-        DeliveryId, Event, now_ms,
+        DeliveryId, Event, WebhookId, now_ms,
         payload::{Payload, PluginFailed},
         rfc3339_ms,
     },
     plugin::{Applied, Destination, Pins, Plugins, Rendered},
-    store::{Attempt, DeliveryState, Next, Outcome, Store, StoredBody},
+    store::{Attempt, DeliveryRow, DeliveryState, Due, GateRow, Next, Outcome, Store, StoreError, StoredBody},
 };
 
 /// Until a delivery is tried again that could not be rendered for our own reasons.
 const NOT_READY_MS: i64 = 1_000;
+const NOTHING_BUT_FAILURES: &str = "nothing but failures for 5 days";
 
 /// What all workers share.
 pub struct Deliverer {
@@ -33,6 +39,8 @@ pub struct Deliverer {
     pub schedule: RetrySchedule,
     pub notices: Notices,
     pub node: NodeId,
+    /// Told when the table is to be looked into now.
+    pub look: Notify,
 }
 
 /// What `POST /webhooks/{id}/test` answers.
@@ -52,7 +60,7 @@ enum Keep {
 /// A message to send, or why there is none.
 enum Prepared {
     Send { message: Message, plugins: String, keep: Keep },
-    Ended { state: DeliveryState, reason: String },
+    Ended { state: DeliveryState, reason: String, plugins: String },
     Later { reason: String },
 }
 
@@ -69,26 +77,29 @@ impl Deliverer {
             Standing::Gone => {
                 drop(done);
                 let reason = Some("the webhook was deleted".to_owned());
-                return self.end(&job, None, None, Next::End { state: DeliveryState::Cancelled, reason }).await;
+                let next = Next::End { state: DeliveryState::Cancelled, reason, plugins: None };
+                return self.end(&job, None, None, next).await;
             }
         };
         let (message, plugins, keep) = match self.prepare(&webhook, &job).await {
             Prepared::Send { message, plugins, keep } => (message, plugins, keep),
-            Prepared::Ended { state, reason } => {
+            Prepared::Ended { state, reason, plugins } => {
                 drop(done);
-                return self.end(&job, None, None, Next::End { state, reason: Some(reason) }).await;
+                let next = Next::End { state, reason: Some(reason), plugins: Some(plugins) };
+                return self.end(&job, None, None, next).await;
             }
             Prepared::Later { reason } => {
                 drop(done);
                 tracing::debug!(delivery.id = %job.id, "delivery {} waits: {reason}", job.id);
-                let at_ms = now + NOT_READY_MS;
-                self.end(&job, None, None, Next::Release { at_ms }).await;
-                return self.scheduler.note_due(job.webhook, at_ms);
+                return self.end(&job, None, None, Next::Release { at_ms: now + NOT_READY_MS }).await;
             }
         };
         let at = SystemTime::now();
         let headers = Sender::headers(&webhook, &job.id, &job.event.event_type, &message, at);
         let answer = self.sender.post(&webhook, headers, message.body.clone()).await;
+        let report = report(&answer);
+        // Before the slot is free: a probe's end decides whether another one may go.
+        let (consequence, gate, put_back) = self.scheduler.report(job.webhook, report);
         drop(done);
         let next = self.next_of(&webhook, &job, &answer);
         let kept = keep == Keep::Always || (keep == Keep::ForRetries && !answer.delivered());
@@ -100,13 +111,42 @@ impl Deliverer {
         });
         let gone = answer.status.is_some_and(|status| status.as_u16() == 410);
         let attempt = attempt(answer, plugins, now);
-        self.end(&job, Some(attempt), body, next.clone()).await;
-        if let Next::Retry { at_ms } = next {
-            self.scheduler.note_due(job.webhook, at_ms);
-        }
+        self.end(&job, Some(attempt), body, next).await;
+        self.put_back(put_back).await;
         if gone {
             self.disable(&webhook, "the receiver answered 410 Gone").await;
+        } else {
+            self.follow(&webhook, consequence, gate).await;
         }
+    }
+
+    /// What an attempt's result means for the whole webhook.
+    async fn follow(&self, webhook: &Webhook, consequence: Consequence, gate: GateRow) {
+        if consequence.disable {
+            self.disable(webhook, NOTHING_BUT_FAILURES).await;
+        }
+        if consequence.changed
+            && let Err(error) = self.store.put_gate(webhook.id, gate).await
+        {
+            tracing::warn!(webhook.id = %webhook.id, "the other nodes were not told how {} stands: {error}", webhook.id);
+        }
+    }
+
+    /// Gives jobs of this node's memory back to the table, where they wait until their webhook may be sent to.
+    pub async fn put_back(&self, jobs: Vec<Job>) {
+        let at_ms = now_ms();
+        for job in jobs {
+            let due = Due::released(job.webhook, job.is_fresh, at_ms);
+            let outcome = self.outcome(&job, None, None, Next::Release { at_ms });
+            complain(self.store.record(outcome).await, &job);
+            self.note_claimable(due);
+        }
+    }
+
+    /// What failed before says nothing about a webhook any more.
+    pub async fn renew(&self, webhook: WebhookId) -> Result<(), StoreError> {
+        self.scheduler.forget_gate(webhook);
+        self.store.put_gate(webhook, GateRow::default()).await
     }
 
     async fn prepare(&self, webhook: &Webhook, job: &Job) -> Prepared {
@@ -132,7 +172,7 @@ impl Deliverer {
                 let message = Message { content_type: output.content_type, headers: output.headers, body: output.body };
                 Prepared::Send { message, plugins, keep: Keep::Always }
             }
-            Rendered::Dropped { reason, .. } => Prepared::Ended { state: DeliveryState::Dropped, reason },
+            Rendered::Dropped { reason, .. } => Prepared::Ended { state: DeliveryState::Dropped, reason, plugins },
             Rendered::Failed { plugin, version, failure, .. } => {
                 let reason = format!("{plugin} version {version}: {failure}");
                 // News of a failure that fails in the same plugin makes no further news.
@@ -141,7 +181,7 @@ impl Deliverer {
                     let tenant = webhook.tenant.clone();
                     self.notify(Notice::PluginFailed { tenant, plugin, version, target, failure }).await;
                 }
-                Prepared::Ended { state: DeliveryState::PluginFailed, reason }
+                Prepared::Ended { state: DeliveryState::PluginFailed, reason, plugins }
             }
             Rendered::NotReady { reason } => Prepared::Later { reason },
         }
@@ -149,34 +189,51 @@ impl Deliverer {
 
     fn next_of(&self, webhook: &Webhook, job: &Job, answer: &Answer) -> Next {
         if answer.delivered() {
-            return Next::End { state: DeliveryState::Delivered, reason: None };
+            return Next::End { state: DeliveryState::Delivered, reason: None, plugins: None };
         }
         let status = answer.status.map(|status| status.as_u16());
         let said = answer.error.clone().or_else(|| status.map(|status| format!("answered {status}")));
-        if status == Some(410) || job.attempts >= webhook.retry_count {
-            return Next::End { state: DeliveryState::Failed, reason: said };
+        // Counted from the last retry by hand or replay: it has a schedule of its own.
+        let counted = job.attempts.saturating_sub(job.retry_from);
+        if status == Some(410) || counted >= webhook.retry_count {
+            return Next::End { state: DeliveryState::Failed, reason: said, plugins: None };
         }
-        let delay = self.schedule.delay(job.attempts + 1, rand::random());
-        let retry_after = answer.retry_after.filter(|_| matches!(status, Some(429 | 503)));
-        let delay = next_attempt_delay(delay, retry_after);
-        Next::Retry { at_ms: now_ms().saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)) }
+        let delay = self.schedule.delay(counted + 1, rand::random());
+        let delay = next_attempt_delay(delay, asked_to_wait(answer));
+        Next::Retry { at_ms: now_ms().saturating_add(millis(delay)) }
     }
 
-    async fn end(&self, job: &Job, attempt: Option<Attempt>, body: Option<StoredBody>, next: Next) {
-        let outcome = Outcome {
+    fn outcome(&self, job: &Job, attempt: Option<Attempt>, body: Option<StoredBody>, next: Next) -> Outcome {
+        Outcome {
             delivery: job.id.clone(),
             webhook: job.webhook,
-            tenant: job.event.tenant.clone(),
             event_id: job.event.id.clone(),
             event_type: job.event.event_type.clone(),
+            node: self.node.clone(),
+            order_key: job.order_key.clone(),
             attempts_before: job.attempts,
             attempt,
             body,
             next,
+        }
+    }
+
+    async fn end(&self, job: &Job, attempt: Option<Attempt>, body: Option<StoredBody>, next: Next) {
+        let due = match next {
+            Next::Retry { at_ms } => Some(Due::released(job.webhook, false, at_ms)),
+            Next::Release { at_ms } => Some(Due::released(job.webhook, job.is_fresh, at_ms)),
+            // The next one of the key is due now, whatever it is.
+            Next::End { .. } => job.order_key.as_ref().map(|_| Due::any(job.webhook, now_ms())),
         };
-        // Closed: the server stops. Sent but not recorded, so the next start sends it again.
-        if self.store.record(outcome).await.is_err() {
-            tracing::warn!(delivery.id = %job.id, "the outcome of delivery {} was not recorded", job.id);
+        let outcome = self.outcome(job, attempt, body, next);
+        let recorded = match &due {
+            // What is due now can be claimed once it is written.
+            Some(due) if due.is_by(now_ms()) => self.store.record_and_wait(outcome).await,
+            _ => self.store.record(outcome).await,
+        };
+        complain(recorded, job);
+        if let Some(due) = due {
+            self.note_claimable(due);
         }
     }
 
@@ -193,6 +250,11 @@ impl Deliverer {
         }
     }
 
+    /// Delivers one that this node has taken, past everything that waits.
+    pub fn deliver_now(&self, row: DeliveryRow) {
+        self.scheduler.add(vec![Job { by_hand: true, ..Job::from(row) }]);
+    }
+
     async fn notify(&self, notice: Notice) {
         // Closed only while the server stops.
         let _ = self.notices.send(notice).await;
@@ -201,11 +263,13 @@ impl Deliverer {
     /// Sends an event to one webhook now, through its chain, and tells everything; nothing is stored or retried.
     pub async fn test(&self, webhook: &Webhook, event: Arc<Event>) -> TestReport {
         let id = DeliveryId::generate();
-        let job = Job { id, webhook: webhook.id, event, attempts: 0, pins: None, body: None };
+        let job = Job::fresh(id, webhook.id, event, None);
         let (message, plugins) = match self.prepare(webhook, &job).await {
             Prepared::Send { message, plugins, .. } => (message, plugins),
-            Prepared::Ended { state, reason } => {
-                return TestReport(json!({"delivered": false, "state": state.as_str(), "reason": reason}));
+            Prepared::Ended { state, reason, plugins } => {
+                let plugins = serde_json::from_str::<Value>(&plugins).unwrap_or_default();
+                let state = state.as_str();
+                return TestReport(json!({"delivered": false, "state": state, "reason": reason, "plugins": plugins}));
             }
             Prepared::Later { reason } => {
                 return TestReport(json!({"delivered": false, "state": "pending", "reason": reason}));
@@ -238,6 +302,13 @@ impl Deliverer {
     }
 }
 
+/// Closed: the server stops. Sent but not recorded, so the next start sends it again.
+fn complain(recorded: Result<(), StoreError>, job: &Job) {
+    if recorded.is_err() {
+        tracing::warn!(delivery.id = %job.id, "the outcome of delivery {} was not recorded", job.id);
+    }
+}
+
 fn destination(webhook: &Webhook) -> Destination {
     Destination { kind: "webhook", id: webhook.id.to_string(), name: webhook.name.clone() }
 }
@@ -248,6 +319,27 @@ fn unchanged(event: &Event) -> Message {
 
 fn plugins_json(applied: &[Applied]) -> String {
     serde_json::to_string(applied).unwrap_or_else(|_| "[]".to_owned())
+}
+
+/// What an answer means for the whole webhook.
+fn report(answer: &Answer) -> Report {
+    if answer.delivered() {
+        return Report::Success;
+    }
+    match asked_to_wait(answer) {
+        Some(wait) => Report::Pause { until_ms: now_ms().saturating_add(millis(wait)) },
+        None => Report::Failure,
+    }
+}
+
+/// What the receiver asks for, where that is to be followed.
+fn asked_to_wait(answer: &Answer) -> Option<Duration> {
+    let status = answer.status.map(|status| status.as_u16());
+    answer.retry_after.filter(|_| matches!(status, Some(429 | 503)))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn attempt(answer: Answer, plugins: String, at_ms: i64) -> Attempt {

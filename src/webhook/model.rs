@@ -1,16 +1,17 @@
 //! A webhook: its rules for what a tenant may set, and its form in the table and in JSON.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use url::Url;
 
-use super::{Ed25519Key, WebhookSecret, address::AddressPolicy, signature::Signer};
+use super::{Ed25519Key, WebhookSecret, address::AddressPolicy, sealed::Sealed, signature::Signer};
 use crate::{
-    event::{Fields, Invalid, Patterns, TenantId, WebhookId, now_ms, rfc3339_ms},
+    event::{Event, Fields, Invalid, Patterns, TenantId, WebhookId, now_ms, rfc3339_ms},
     plugin::{Chain, ChainSpec, check_header},
     store::WebhookRow,
+    vault::Vault,
 };
 
 const DEFAULT_RETRIES: u64 = 8;
@@ -18,6 +19,32 @@ const DEFAULT_TIMEOUT_S: u64 = 30;
 const MAX_HEADERS: usize = 32;
 const MAX_URL_BYTES: usize = 2048;
 const MAX_DESCRIPTION_CHARS: usize = 1000;
+/// Deliveries a second.
+const MAX_RATE: u64 = 10_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ordering {
+    None,
+    /// One delivery in flight for each key of its events.
+    Key,
+}
+
+impl Ordering {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "none" => Ok(Self::None),
+            "key" => Ok(Self::Key),
+            _ => Err("must be `none` or `key`"),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Key => "key",
+        }
+    }
+}
 
 /// A subscribed URL, ready to be sent to.
 #[derive(Debug)]
@@ -33,6 +60,10 @@ pub struct Webhook {
     /// Over DNS, connect, TLS, headers and body.
     pub timeout: Duration,
     pub headers: Vec<(String, String)>,
+    /// Deliveries a second, over all nodes.
+    pub rate_limit: Option<u32>,
+    pub ordering: Ordering,
+    secret: WebhookSecret,
     pub signer: Signer,
     pub ed25519: Option<Ed25519Key>,
     pub chain: Chain,
@@ -45,29 +76,37 @@ impl Webhook {
     ///
     /// # Errors
     /// The column at fault and why.
-    pub fn from_row(row: WebhookRow, chain: Chain) -> Result<Self, String> {
+    pub fn from_row(row: WebhookRow, chain: Chain, vault: &Vault) -> Result<Self, String> {
         let say = |column: &str, why: String| format!("{column}: {why}");
-        let secret = row.secret.as_deref().unwrap_or_default();
-        let secret = WebhookSecret::parse(secret).map_err(|error| say("secret", error.to_string()))?;
-        let ed25519 = row.ed25519_seed.as_deref().map(Ed25519Key::parse).transpose();
-        let ed25519 = ed25519.map_err(|error| say("ed25519_seed", error.to_string()))?;
+        let tenant = TenantId::parse(&row.tenant_id).map_err(|why| say("tenant_id", why.to_owned()))?;
+        let sealed = Sealed { vault, tenant: tenant.as_str() };
+        let secret = sealed.secret_of(&row).map_err(|why| say("secret", why))?;
+        let ed25519 = sealed.ed25519_of(&row).map_err(|why| say("ed25519_seed", why))?;
         let mut signer = Signer::new(&secret);
+        for (previous, until_ms) in sealed.previous_of(&row).map_err(|why| say("previous_secrets", why))? {
+            signer = signer.with_previous(&previous, until_ms);
+        }
         if let Some(key) = &ed25519 {
             signer = signer.with_ed25519(key.clone());
         }
-        let headers: BTreeMap<String, String> = serde_json::from_str(&row.headers)
+        let headers: BTreeMap<String, String> = serde_json::from_str(row.headers.as_deref().unwrap_or("{}"))
             .map_err(|_| say("headers", "is no JSON object of strings".to_owned()))?;
+        let out_of_range = |column: &'static str| move |_| say(column, "is out of range".to_owned());
+        let rate_limit = row.rate_limit.filter(|rate| *rate != 0).map(u32::try_from).transpose();
         Ok(Self {
             id: row.id,
-            tenant: TenantId::parse(&row.tenant_id).map_err(|why| say("tenant_id", why.to_owned()))?,
+            tenant,
             name: row.name.clone(),
             url: Url::parse(&row.url).map_err(|error| say("url", error.to_string()))?,
             events: patterns_in(&row.events).map_err(|why| say("events", why))?,
             is_active: row.is_active,
-            retry_count: u32::try_from(row.retry_count)
-                .map_err(|_| say("retry_count", "is out of range".to_owned()))?,
+            retry_count: u32::try_from(row.retry_count).map_err(out_of_range("retry_count"))?,
             timeout: Duration::from_secs(row.timeout_s.clamp(1, 60).unsigned_abs()),
             headers: headers.into_iter().collect(),
+            rate_limit: rate_limit.map_err(out_of_range("rate_limit"))?,
+            ordering: Ordering::parse(row.ordering.as_deref().unwrap_or("none"))
+                .map_err(|why| say("ordering", why.to_owned()))?,
+            secret,
             signer,
             ed25519,
             chain,
@@ -76,11 +115,13 @@ impl Webhook {
     }
 
     /// To be shown once, to whoever made it.
-    ///
-    /// # Errors
-    /// When the row's secret cannot be read any more.
-    pub fn secret(&self) -> Result<WebhookSecret, String> {
-        WebhookSecret::parse(self.row.secret.as_deref().unwrap_or_default()).map_err(|error| error.to_string())
+    pub fn secret(&self) -> &WebhookSecret {
+        &self.secret
+    }
+
+    /// Behind which key a delivery of an event waits.
+    pub fn order_key(&self, event: &Event) -> Option<Arc<str>> {
+        event.key.clone().filter(|_| self.ordering == Ordering::Key)
     }
 
     /// As the API shows it.
@@ -97,9 +138,9 @@ impl Webhook {
             ed25519: self.ed25519.is_some(),
             retry_count: self.retry_count,
             timeout: self.timeout.as_secs(),
-            rate_limit: None,
-            ordering: "none",
-            chain: RawValue::from_string(row.chain.clone()).ok(),
+            rate_limit: self.rate_limit,
+            ordering: self.ordering.as_str(),
+            chain: RawValue::from_string(row.chain.clone().unwrap_or_else(|| "[]".to_owned())).ok(),
             disabled_reason: row.disabled_reason.clone(),
             created_at: rfc3339_ms(row.created_ms),
             updated_at: rfc3339_ms(row.updated_ms),
@@ -128,11 +169,18 @@ pub struct WebhookView {
     disabled_reason: Option<String>,
     created_at: String,
     updated_at: String,
-    /// These two in the answer of the create only.
+    /// These two in the answers of create and rotate-secret only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    secret: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub signing_secret: Option<String>,
+    signing_secret: Option<String>,
+}
+
+impl WebhookView {
+    /// With the secret in both its forms, for whoever made it.
+    pub fn with_secret(self, secret: &WebhookSecret) -> Self {
+        Self { secret: Some(secret.expose().to_owned()), signing_secret: Some(secret.signing_secret()), ..self }
+    }
 }
 
 /// A JSON array, or texts with commas between, as other programs write it.
@@ -158,6 +206,8 @@ pub struct Changes {
     /// The inner none takes it away.
     description: Option<Option<String>>,
     headers: Option<BTreeMap<String, String>>,
+    rate_limit: Option<Option<u64>>,
+    ordering: Option<Ordering>,
     pub chain: Option<ChainSpec>,
 }
 
@@ -204,13 +254,12 @@ impl Changes {
                 .map(Some)
         };
         let headers = headers(&mut fields);
-        // Said aloud rather than taken and not kept.
-        if fields.raw("rate_limit").is_some() {
-            fields.fault("rate_limit", "is not available in this version: leave it out");
-        }
-        if fields.optional::<String>("ordering", "`none`").is_some_and(|ordering| ordering != "none") {
-            fields.fault("ordering", "only `none` is available in this version");
-        }
+        let rate_limit = if fields.take_null("rate_limit") {
+            Some(None)
+        } else {
+            fields.number("rate_limit", 1..=MAX_RATE).map(Some)
+        };
+        let ordering = fields.text("ordering", Ordering::parse);
         let chain = match fields.raw("chain").map(|raw| ChainSpec::parse("chain", raw.get())) {
             Some(Ok(chain)) => Some(chain),
             Some(Err(invalid)) => {
@@ -225,11 +274,25 @@ impl Changes {
             fields.require("events", events.as_ref());
         }
         fields.finish()?;
-        Ok(Self { name, url, events, secret, ed25519, retry_count, timeout_s, is_active, description, headers, chain })
+        Ok(Self {
+            name,
+            url,
+            events,
+            secret,
+            ed25519,
+            retry_count,
+            timeout_s,
+            is_active,
+            description,
+            headers,
+            rate_limit,
+            ordering,
+            chain,
+        })
     }
 
     /// A row of a new webhook of the tenant, with a secret that is made when none was given.
-    pub fn into_new_row(self, tenant: &TenantId) -> WebhookRow {
+    pub fn into_new_row(mut self, tenant: &TenantId, vault: &Vault) -> WebhookRow {
         let now = now_ms();
         let empty = WebhookRow {
             id: WebhookId(0),
@@ -237,23 +300,29 @@ impl Changes {
             name: String::new(),
             url: String::new(),
             events: "[]".to_owned(),
-            secret: Some(WebhookSecret::generate().expose().to_owned()),
+            secret: None,
             is_active: true,
             description: None,
-            headers: "{}".to_owned(),
+            headers: Some("{}".to_owned()),
             ed25519_seed: None,
+            previous_secrets: None,
+            rate_limit: None,
+            ordering: None,
             retry_count: DEFAULT_RETRIES.cast_signed(),
             timeout_s: DEFAULT_TIMEOUT_S.cast_signed(),
-            chain: "[]".to_owned(),
+            chain: Some("[]".to_owned()),
             disabled_reason: None,
             created_ms: now,
             updated_ms: now,
         };
-        self.apply(empty)
+        self.secret.get_or_insert_with(WebhookSecret::generate);
+        self.apply(empty, vault)
     }
 
     /// The row with these changes.
-    pub fn apply(self, mut row: WebhookRow) -> WebhookRow {
+    pub fn apply(self, mut row: WebhookRow, vault: &Vault) -> WebhookRow {
+        let tenant = row.tenant_id.clone();
+        let sealed = Sealed { vault, tenant: &tenant };
         fn set<T>(place: &mut T, value: Option<T>) {
             if let Some(value) = value {
                 *place = value;
@@ -263,10 +332,14 @@ impl Changes {
         set(&mut row.url, self.url.map(String::from));
         set(&mut row.events, self.events.map(|events| Value::from(events.texts()).to_string()));
         if let Some(secret) = self.secret {
-            row.secret = Some(secret.expose().to_owned());
+            row.secret = Some(sealed.secret(&secret));
+            // Chosen without an overlap: what signed before does not any more.
+            row.previous_secrets = None;
         }
         match self.ed25519 {
-            Some(true) if row.ed25519_seed.is_none() => row.ed25519_seed = Some(Ed25519Key::generate().private_key()),
+            Some(true) if row.ed25519_seed.is_none() => {
+                row.ed25519_seed = Some(sealed.ed25519(&Ed25519Key::generate()));
+            }
             Some(false) => row.ed25519_seed = None,
             _ => {}
         }
@@ -277,8 +350,10 @@ impl Changes {
         }
         set(&mut row.is_active, self.is_active);
         set(&mut row.description, self.description);
-        set(&mut row.headers, self.headers.map(|headers| json!(headers).to_string()));
-        set(&mut row.chain, self.chain.map(|chain| chain.to_json()));
+        set(&mut row.headers, self.headers.map(|headers| Some(json!(headers).to_string())));
+        set(&mut row.rate_limit, self.rate_limit.map(|rate| rate.map(u64::cast_signed)));
+        set(&mut row.ordering, self.ordering.map(|ordering| Some(ordering.as_str().to_owned())));
+        set(&mut row.chain, self.chain.map(|chain| Some(chain.to_json())));
         row.updated_ms = now_ms();
         row
     }

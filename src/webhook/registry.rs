@@ -1,22 +1,37 @@
 //! The webhooks in memory: read by every publish, changed through the store.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 
-use super::{Changes, Webhook, WebhookSecret};
+use super::{Changes, Webhook, WebhookSecret, sealed::Sealed};
 use crate::{
     event::{Event, Invalid, TenantId, WebhookId},
     plugin::{Chain, ChainSpec, Plugins},
     store::{Store, StoreError, UnreadableRow, WebhookRow},
+    vault::Vault,
 };
 
 pub struct Webhooks {
     store: Store,
     plugins: Arc<Plugins>,
+    vault: Vault,
     /// Replaced whole at each change.
     snapshot: ArcSwap<Snapshot>,
     changing: tokio::sync::Mutex<()>,
+    turns: Mutex<Turns>,
+}
+
+/// What has come to a webhook since it was last asked for. Locked for moments.
+#[derive(Debug, Default)]
+pub struct Turns {
+    /// Deleted: what they are owed is to be cancelled.
+    pub gone: Vec<WebhookId>,
+    /// Switched on, or with another URL: what failed before says nothing about them.
+    pub renewed: Vec<WebhookId>,
 }
 
 #[derive(Default)]
@@ -56,10 +71,34 @@ pub enum ChangeError {
 impl Webhooks {
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn load(store: Store, plugins: Arc<Plugins>) -> Result<Self, StoreError> {
-        let webhooks = Self { store, plugins, snapshot: ArcSwap::default(), changing: tokio::sync::Mutex::default() };
+    pub async fn load(store: Store, plugins: Arc<Plugins>, vault: Vault) -> Result<Self, StoreError> {
+        let webhooks = Self {
+            store,
+            plugins,
+            vault,
+            snapshot: ArcSwap::default(),
+            changing: tokio::sync::Mutex::default(),
+            turns: Mutex::default(),
+        };
+        // Only at the start: nodes whose first keys differ for a while would seal each other's again and again.
+        webhooks.seal_with_current_key().await?;
         webhooks.refresh().await?;
         Ok(webhooks)
+    }
+
+    async fn seal_with_current_key(&self) -> Result<(), StoreError> {
+        for row in self.store.webhooks().await?.into_iter().flatten() {
+            let sealed = Sealed { vault: &self.vault, tenant: &row.tenant_id };
+            if let Some(renewed) = sealed.renew(&row, true) {
+                self.store.update_webhook(row, renewed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What has come to webhooks since this was last asked.
+    pub fn take_turns(&self) -> Turns {
+        std::mem::take(&mut *self.turns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads the table again; webhooks whose row is as before stay the same object.
@@ -100,7 +139,11 @@ impl Webhooks {
                 }
             }
         }
+        let turns = turns(&before, &next);
         self.snapshot.store(Arc::new(next));
+        let mut known = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        known.gone.extend(turns.gone);
+        known.renewed.extend(turns.renewed);
         Ok(())
     }
 
@@ -110,9 +153,10 @@ impl Webhooks {
         mut row: WebhookRow,
         before: &Snapshot,
     ) -> Result<Result<Arc<Webhook>, (String, BadRow)>, StoreError> {
-        if row.secret.as_deref().is_none_or(str::is_empty) {
-            row.secret = Some(WebhookSecret::generate().expose().to_owned());
-            self.store.update_webhook(row.clone()).await?;
+        let sealed = Sealed { vault: &self.vault, tenant: &row.tenant_id };
+        if let Some(renewed) = sealed.renew(&row, false) {
+            self.store.update_webhook(row, renewed.clone()).await?;
+            row = renewed;
         }
         let known = before.by_id.get(&row.id);
         if let Some(webhook) = known.filter(|webhook| webhook.row == row) {
@@ -127,11 +171,12 @@ impl Webhooks {
             Some(known) => known.chain.clone(),
             None => {
                 let tenant = TenantId::parse(&row.tenant_id).map_err(|why| format!("tenant_id: {why}"))?;
-                let spec = ChainSpec::parse("chain", &row.chain).map_err(|invalid| invalid.to_string())?;
+                let spec = ChainSpec::parse("chain", row.chain.as_deref().unwrap_or("[]"))
+                    .map_err(|invalid| invalid.to_string())?;
                 if spec.is_empty() { Chain::default() } else { self.plugins.bind(&tenant, &spec).await }
             }
         };
-        Webhook::from_row(row, chain)
+        Webhook::from_row(row, chain, &self.vault)
     }
 
     pub fn get(&self, id: WebhookId) -> Option<Arc<Webhook>> {
@@ -175,7 +220,7 @@ impl Webhooks {
     /// [`ChangeError::Invalid`] when the chain is refused; nothing was written.
     pub async fn create(&self, tenant: &TenantId, changes: Changes) -> Result<Arc<Webhook>, ChangeError> {
         self.check_chain(tenant, &changes).await?;
-        let id = self.store.insert_webhook(changes.into_new_row(tenant)).await?;
+        let id = self.store.insert_webhook(changes.into_new_row(tenant, &self.vault)).await?;
         self.refresh().await?;
         self.get(id).ok_or(ChangeError::Unknown)
     }
@@ -192,10 +237,35 @@ impl Webhooks {
     ) -> Result<Arc<Webhook>, ChangeError> {
         self.check_chain(tenant, &changes).await?;
         let _changing = self.changing.lock().await;
-        // All columns are written: on what stands there now.
+        // What differs is written: from what stands there now.
         self.refresh_locked().await?;
-        let webhook = self.of(tenant, id).ok_or(ChangeError::Unknown)?;
-        if !self.store.update_webhook(changes.apply(webhook.row.clone())).await? {
+        let row = self.of(tenant, id).ok_or(ChangeError::Unknown)?.row.clone();
+        let changed = changes.apply(row.clone(), &self.vault);
+        self.update(row, changed).await
+    }
+
+    /// Gives a webhook a new secret; the one that it had signs too until `until_ms`. In force when this returns.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing was written.
+    pub async fn rotate(
+        &self,
+        tenant: &TenantId,
+        id: WebhookId,
+        secret: WebhookSecret,
+        until_ms: i64,
+    ) -> Result<Arc<Webhook>, ChangeError> {
+        let _changing = self.changing.lock().await;
+        self.refresh_locked().await?;
+        let row = self.of(tenant, id).ok_or(ChangeError::Unknown)?.row.clone();
+        let sealed = Sealed { vault: &self.vault, tenant: tenant.as_str() };
+        let rotated = sealed.rotate(row.clone(), &secret, until_ms);
+        self.update(row, rotated.map_err(|why| Invalid::field("secret", why))?).await
+    }
+
+    async fn update(&self, before: WebhookRow, row: WebhookRow) -> Result<Arc<Webhook>, ChangeError> {
+        let id = row.id;
+        if !self.store.update_webhook(before, row).await? {
             return Err(ChangeError::Unknown);
         }
         self.refresh_locked().await?;
@@ -236,4 +306,18 @@ impl Snapshot {
         self.by_tenant.entry(webhook.tenant.clone()).or_default().push(webhook.clone());
         self.by_id.insert(webhook.id, webhook);
     }
+}
+
+fn turns(before: &Snapshot, next: &Snapshot) -> Turns {
+    let mut turns = Turns::default();
+    for (id, old) in &before.by_id {
+        match next.by_id.get(id) {
+            Some(new) if new.is_active && (!old.is_active || new.url != old.url) => turns.renewed.push(*id),
+            Some(_) => {}
+            None if next.bad.contains_key(id) => {}
+            None => turns.gone.push(*id),
+        }
+    }
+    turns.gone.extend(before.bad.keys().filter(|id| !next.by_id.contains_key(id) && !next.bad.contains_key(id)));
+    turns
 }

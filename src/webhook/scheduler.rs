@@ -2,29 +2,34 @@
 //!
 //! A job comes in by hand-over from a publish, which reserves its place before the commit, or by a claim from the table.
 //! There is room for some jobs of each webhook and for so many bytes in all; what does not fit stays in the table, and the
-//! scheduler remembers only when each webhook has something to claim.
+//! scheduler remembers only when each webhook has something to claim. Fresh work is served ahead of retries and replays,
+//! which have every fifth turn. What a [`Gate`] holds back is neither claimed nor served; what somebody asked for by hand
+//! passes it.
+
+mod endpoint;
+mod gates;
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
 
+use super::gate::Gate;
 use crate::{
     event::{DeliveryId, Event, TenantId, WebhookId, now_ms},
-    store::{DeliveryRow, StoredBody},
+    store::{DeliveryRow, Due, StoredBody},
     turns::Turns,
 };
+pub use endpoint::Room;
+use endpoint::{Endpoint, Pass};
 
-/// Jobs of one webhook in memory.
-const MAX_QUEUED_PER_WEBHOOK: usize = 1_000;
 /// Jobs in memory, and bytes of their events.
 const MAX_QUEUED: usize = 20_000;
 const MAX_QUEUED_BYTES: usize = 64 << 20;
-/// Rows of one claim: bounds the bytes that it may bring.
-const MAX_CLAIM: usize = 200;
 /// What an event weighs besides its data.
 const EVENT_OVERHEAD_BYTES: usize = 512;
 
@@ -35,8 +40,16 @@ pub struct Job {
     pub webhook: WebhookId,
     pub event: Arc<Event>,
     pub attempts: u32,
+    /// Attempts that do not count: those before the last retry by hand or replay.
+    pub retry_from: u32,
+    pub order_key: Option<Arc<str>>,
     pub pins: Option<Arc<str>>,
     pub body: Option<StoredBody>,
+    pub is_fresh: bool,
+    /// A rate limit lets it go then.
+    pub release_at_ms: i64,
+    /// Somebody asked for it now: it passes the gate.
+    pub by_hand: bool,
 }
 
 impl From<DeliveryRow> for Job {
@@ -46,13 +59,35 @@ impl From<DeliveryRow> for Job {
             webhook: row.webhook,
             event: Arc::new(row.event),
             attempts: row.attempts,
+            retry_from: row.retry_from,
+            order_key: row.order_key.map(Into::into),
             pins: row.pins.map(Into::into),
             body: row.body,
+            is_fresh: row.is_fresh,
+            release_at_ms: row.release_at_ms,
+            by_hand: false,
         }
     }
 }
 
 impl Job {
+    /// One that was committed a moment ago.
+    pub fn fresh(id: DeliveryId, webhook: WebhookId, event: Arc<Event>, pins: Option<Arc<str>>) -> Self {
+        Self {
+            id,
+            webhook,
+            event,
+            attempts: 0,
+            retry_from: 0,
+            order_key: None,
+            pins,
+            body: None,
+            is_fresh: true,
+            release_at_ms: 0,
+            by_hand: false,
+        }
+    }
+
     fn weight(&self) -> usize {
         weight(&self.event) + self.body.as_ref().map_or(0, |body| body.body.len())
     }
@@ -70,6 +105,8 @@ pub struct Scheduler {
     jobs: Notify,
     /// Something may have to be claimed.
     dues: Notify,
+    /// Something may have to be released.
+    timers: Notify,
 }
 
 #[derive(Default)]
@@ -77,20 +114,14 @@ struct State {
     /// Each webhook that has a job and a free slot stands here once, under its tenant.
     ready: Turns<TenantId, WebhookId>,
     endpoints: HashMap<WebhookId, Endpoint>,
+    /// Only of those of which there is something to say, with when this node last said it.
+    gates: HashMap<WebhookId, (Gate, Option<Instant>)>,
+    /// When jobs with release times may go.
+    timers: BinaryHeap<Reverse<(i64, WebhookId)>>,
     queued: usize,
     queued_bytes: usize,
     /// Something is due, but memory is full.
     claims_wait: bool,
-}
-
-#[derive(Default)]
-struct Endpoint {
-    jobs: std::collections::VecDeque<Job>,
-    reserved: usize,
-    in_flight: usize,
-    is_ready: bool,
-    /// When the table has something for it.
-    due_ms: Option<i64>,
 }
 
 /// A place for one job, taken before the commit and filled after it.
@@ -110,22 +141,30 @@ pub struct Slot {
 
 impl Scheduler {
     pub fn new(max_in_flight_per_webhook: usize) -> Self {
-        Self { state: Mutex::default(), max_in_flight_per_webhook, jobs: Notify::new(), dues: Notify::new() }
+        Self {
+            state: Mutex::default(),
+            max_in_flight_per_webhook,
+            jobs: Notify::new(),
+            dues: Notify::new(),
+            timers: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place in memory for a delivery that is about to be committed; none when there is no room, or when older ones
-    /// wait in the table, which come first.
+    /// A place in memory for a delivery that is about to be committed; none when there is no room, when older fresh ones
+    /// wait in the table, which come first, or when nothing is sent now.
     pub fn reserve(self: &Arc<Self>, webhook: WebhookId, event: &Event) -> Option<Reservation> {
         let weight = weight(event);
         let mut state = self.state();
         let full = state.queued >= MAX_QUEUED || state.queued_bytes + weight > MAX_QUEUED_BYTES;
+        if full || state.pass(webhook, event.timestamp_ms) != Pass::All {
+            return None;
+        }
         let endpoint = state.endpoints.entry(webhook).or_default();
-        let backlog = endpoint.due_ms.is_some_and(|due| due <= event.timestamp_ms);
-        if full || backlog || endpoint.jobs.len() + endpoint.reserved >= MAX_QUEUED_PER_WEBHOOK {
+        if endpoint.has_fresh_backlog(event.timestamp_ms) || !endpoint.has_fresh_room() {
             return None;
         }
         endpoint.reserved += 1;
@@ -134,7 +173,7 @@ impl Scheduler {
         Some(Reservation { scheduler: self.clone(), webhook, weight, filled: false })
     }
 
-    /// Adds jobs that were claimed.
+    /// Adds jobs that were claimed, or asked for by hand.
     pub fn add(&self, jobs: Vec<Job>) {
         let mut state = self.state();
         for job in jobs {
@@ -143,6 +182,7 @@ impl Scheduler {
             state.push(job, self.max_in_flight_per_webhook);
         }
         drop(state);
+        self.timers.notify_one();
         self.jobs.notify_waiters();
         self.jobs.notify_one();
     }
@@ -162,16 +202,21 @@ impl Scheduler {
     fn take(self: &Arc<Self>) -> Option<(Job, Slot)> {
         let mut guard = self.state();
         let state = &mut *guard;
-        let (tenant, webhook) = state.ready.pop()?;
-        let endpoint = state.endpoints.get_mut(&webhook)?;
-        endpoint.is_ready = false;
-        let job = endpoint.jobs.pop_front()?;
-        endpoint.in_flight += 1;
+        let now = now_ms();
+        let (tenant, webhook, job) = loop {
+            let (tenant, webhook) = state.ready.pop()?;
+            let pass = state.pass(webhook, now);
+            let Some(endpoint) = state.endpoints.get_mut(&webhook) else { continue };
+            endpoint.is_ready = false;
+            if let Some(job) = endpoint.take(now, pass) {
+                break (tenant, webhook, job);
+            }
+        };
         state.queued -= 1;
         state.queued_bytes -= job.weight();
         state.make_ready(&tenant, webhook, self.max_in_flight_per_webhook);
         let more = !state.ready.is_empty();
-        let due = state.endpoints.get(&webhook).is_some_and(Endpoint::has_just_made_room);
+        let due = state.endpoints.get_mut(&webhook).is_some_and(Endpoint::has_just_made_room);
         let due = state.has_just_made_room() || due;
         drop(guard);
         if more {
@@ -180,31 +225,34 @@ impl Scheduler {
         if due {
             self.dues.notify_one();
         }
+        self.timers.notify_one();
         Some((job, Slot { scheduler: self.clone(), tenant, webhook }))
     }
 
-    /// The table has something for a webhook at this time.
-    pub fn note_due(&self, webhook: WebhookId, at_ms: i64) {
-        let mut state = self.state();
-        let due = &mut state.endpoints.entry(webhook).or_default().due_ms;
-        *due = Some(due.map_or(at_ms, |earlier| earlier.min(at_ms)));
-        drop(state);
+    /// The table has something for a webhook.
+    pub fn note_due(&self, due: Due) {
+        if due.fresh_ms.is_none() && due.rest_ms.is_none() {
+            return;
+        }
+        self.state().endpoints.entry(due.webhook).or_default().note(due);
         self.dues.notify_one();
     }
 
-    /// What is due and has room, and how much of it; each is taken as seen until it is noted again.
-    pub fn take_dues(&self) -> Vec<(WebhookId, usize)> {
+    /// What is due, may be sent and has room, and how much of it; each is taken as seen until it is noted again.
+    pub fn take_dues(&self) -> Vec<(WebhookId, Room)> {
         let now = now_ms();
         let mut guard = self.state();
         let state = &mut *guard;
         let mut room = state.claim_room();
         let mut dues = Vec::new();
         for (webhook, endpoint) in &mut state.endpoints {
-            let own_room = endpoint.claim_room().min(MAX_CLAIM).min(room);
-            if own_room > 0 && endpoint.due_ms.is_some_and(|due| due <= now) {
-                endpoint.due_ms = None;
-                room -= own_room;
-                dues.push((*webhook, own_room));
+            let pass = pass_of(&state.gates, *webhook, now);
+            if matches!(pass, Pass::ByHand { .. }) || room == 0 {
+                continue;
+            }
+            if let Some(claim) = endpoint.take_due(now, room, pass == Pass::Probe) {
+                room -= (claim.fresh + claim.rest).min(room);
+                dues.push((*webhook, claim));
             }
         }
         state.endpoints.retain(|_, endpoint| !endpoint.is_idle());
@@ -219,18 +267,84 @@ impl Scheduler {
     pub async fn due(&self) {
         let noted = self.dues.notified();
         let soonest = {
-            let mut state = self.state();
+            let mut guard = self.state();
+            let state = &mut *guard;
             state.claims_wait = state.claim_room() == 0;
-            let wait = state.claims_wait;
-            let roomy = state.endpoints.values().filter(|endpoint| !wait && endpoint.claim_room() > 0);
-            roomy.filter_map(|endpoint| endpoint.due_ms).min()
+            let now = now_ms();
+            let gates = &state.gates;
+            let of = |(webhook, endpoint): (&WebhookId, &mut Endpoint)| {
+                let pass = pass_of(gates, *webhook, now);
+                let due_ms = endpoint.next_claim_ms(pass == Pass::Probe)?;
+                Some(if let Pass::ByHand { until_ms } = pass { due_ms.max(until_ms) } else { due_ms })
+            };
+            if state.claims_wait { None } else { state.endpoints.iter_mut().filter_map(of).min() }
         };
         match soonest {
             None => noted.await,
             Some(at_ms) => {
-                let wait = Duration::from_millis(at_ms.saturating_sub(now_ms()).max(0).unsigned_abs());
-                let _ = tokio::time::timeout(wait, noted).await;
+                let _ = tokio::time::timeout(until(at_ms), noted).await;
             }
+        }
+    }
+
+    /// Lets jobs go whose release time has come. Runs for ever.
+    pub async fn run_timers(&self) {
+        loop {
+            let set = self.timers.notified();
+            let now = now_ms();
+            let (next, woken) = {
+                let mut guard = self.state();
+                let state = &mut *guard;
+                let mut woken = false;
+                while let Some(Reverse((at_ms, webhook))) = state.timers.peek().copied() {
+                    if at_ms > now {
+                        break;
+                    }
+                    state.timers.pop();
+                    if let Some(endpoint) = state.endpoints.get_mut(&webhook)
+                        && endpoint.wakes_at_ms == Some(at_ms)
+                    {
+                        endpoint.wakes_at_ms = None;
+                    }
+                    if let Some(tenant) = state.endpoints.get(&webhook).and_then(Endpoint::tenant) {
+                        woken |= state.make_ready(&tenant, webhook, self.max_in_flight_per_webhook);
+                    }
+                }
+                (state.timers.peek().map(|Reverse((at_ms, _))| *at_ms), woken)
+            };
+            if woken {
+                self.jobs.notify_one();
+            }
+            match next {
+                None => set.await,
+                Some(at_ms) => {
+                    let _ = tokio::time::timeout(until(at_ms), set).await;
+                }
+            }
+        }
+    }
+
+    /// Takes out what waits: for one webhook, but for what somebody asked for by hand, or all of it.
+    pub fn drain(&self, webhook: Option<WebhookId>) -> Vec<Job> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let mut drained = Vec::new();
+        for (id, endpoint) in &mut state.endpoints {
+            if webhook.is_none_or(|webhook| webhook == *id) {
+                drained.append(&mut endpoint.drain(webhook.is_none()));
+            }
+        }
+        state.queued -= drained.len();
+        state.queued_bytes -= drained.iter().map(Job::weight).sum::<usize>();
+        drained
+    }
+
+    /// Lets a webhook's jobs in memory go, where nothing holds them any more.
+    fn wake(&self, state: &mut State, webhook: WebhookId) {
+        if let Some(tenant) = state.endpoints.get(&webhook).and_then(Endpoint::tenant)
+            && state.make_ready(&tenant, webhook, self.max_in_flight_per_webhook)
+        {
+            self.jobs.notify_one();
         }
     }
 
@@ -249,14 +363,35 @@ impl Scheduler {
             endpoint.in_flight -= 1;
         }
         let ready = state.make_ready(tenant, webhook, self.max_in_flight_per_webhook);
+        // A probe that has ended lets the next one be claimed.
+        let claims = state.gates.contains_key(&webhook);
         drop(state);
         if ready {
             self.jobs.notify_one();
         }
+        if claims {
+            self.dues.notify_one();
+        }
     }
 }
 
+fn pass_of(gates: &HashMap<WebhookId, (Gate, Option<Instant>)>, webhook: WebhookId, now: i64) -> Pass {
+    gates.get(&webhook).map_or(Pass::All, |(gate, _)| gates::pass(gate, now))
+}
+
+fn until(at_ms: i64) -> Duration {
+    Duration::from_millis(at_ms.saturating_sub(now_ms()).max(0).unsigned_abs())
+}
+
 impl State {
+    fn gate(&self, webhook: WebhookId) -> Gate {
+        self.gates.get(&webhook).map(|(gate, _)| *gate).unwrap_or_default()
+    }
+
+    fn pass(&self, webhook: WebhookId, now: i64) -> Pass {
+        pass_of(&self.gates, webhook, now)
+    }
+
     /// Room for claims in all, once half of the memory is free.
     fn claim_room(&self) -> usize {
         if self.queued_bytes * 2 > MAX_QUEUED_BYTES || self.queued * 2 > MAX_QUEUED {
@@ -276,37 +411,33 @@ impl State {
 
     fn push(&mut self, job: Job, max_in_flight: usize) -> bool {
         let (webhook, tenant) = (job.webhook, job.event.tenant.clone());
-        self.endpoints.entry(webhook).or_default().jobs.push_back(job);
+        self.endpoints.entry(webhook).or_default().push(job);
         self.make_ready(&tenant, webhook, max_in_flight)
     }
 
-    /// Puts a webhook into the ring if it has a job and a free slot and is not there yet.
+    /// Puts a webhook into the ring if it has a job that may go and a free slot, and is not there yet.
     fn make_ready(&mut self, tenant: &TenantId, webhook: WebhookId, max_in_flight: usize) -> bool {
+        let now = now_ms();
+        let pass = self.pass(webhook, now);
         let Some(endpoint) = self.endpoints.get_mut(&webhook) else { return false };
-        let ready = !endpoint.is_ready && !endpoint.jobs.is_empty() && endpoint.in_flight < max_in_flight;
-        if ready {
-            endpoint.is_ready = true;
-            self.ready.push(tenant.clone(), webhook);
+        if endpoint.is_ready || endpoint.in_flight >= max_in_flight {
+            return false;
         }
-        ready
-    }
-}
-
-impl Endpoint {
-    /// Room for a claim, once half of the queue is free: claims of a few at a time would cost more than they bring.
-    fn claim_room(&self) -> usize {
-        let room = MAX_QUEUED_PER_WEBHOOK.saturating_sub(self.jobs.len() + self.reserved);
-        if room * 2 >= MAX_QUEUED_PER_WEBHOOK { room } else { 0 }
-    }
-
-    /// Whether there is something to claim, and this job was the one that made room for a claim.
-    fn has_just_made_room(&self) -> bool {
-        let room = MAX_QUEUED_PER_WEBHOOK.saturating_sub(self.jobs.len() + self.reserved);
-        self.due_ms.is_some() && (room * 2 == MAX_QUEUED_PER_WEBHOOK || self.jobs.is_empty())
-    }
-
-    fn is_idle(&self) -> bool {
-        self.jobs.is_empty() && self.reserved == 0 && self.in_flight == 0 && self.due_ms.is_none()
+        match endpoint.goes_at_ms(pass) {
+            Some(at_ms) if at_ms <= now => {
+                endpoint.is_ready = true;
+                self.ready.push(tenant.clone(), webhook);
+                true
+            }
+            Some(at_ms) => {
+                if endpoint.wakes_at_ms.is_none_or(|wakes_at_ms| at_ms < wakes_at_ms) {
+                    endpoint.wakes_at_ms = Some(at_ms);
+                    self.timers.push(Reverse((at_ms, webhook)));
+                }
+                false
+            }
+            None => false,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Deliverer, claimer};
+use super::{Deliverer, claimer, nodes, replay};
 
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
@@ -29,7 +29,10 @@ impl Workers {
         for n in 0..config.workers {
             tasks.spawn(work(deliverer.clone(), each + usize::from(n < left), stopping.clone()));
         }
-        tasks.spawn(keep_claiming(deliverer.clone(), stopping.clone()));
+        tasks.spawn(keep(claimer::run, "claimer", deliverer.clone(), stopping.clone()));
+        tasks.spawn(keep(nodes::run, "watch over the nodes", deliverer.clone(), stopping.clone()));
+        tasks.spawn(keep(replay::run, "replay", deliverer.clone(), stopping.clone()));
+        tasks.spawn(keep(run_timers, "timers", deliverer.clone(), stopping.clone()));
         Self { tasks, stopping }
     }
 
@@ -48,12 +51,23 @@ impl Workers {
     }
 }
 
-/// Without the claimer there are no retries: it is started again whatever ended it.
-async fn keep_claiming(deliverer: Arc<Deliverer>, stopping: CancellationToken) {
-    while let Err(error) = tokio::spawn(claimer::run(deliverer.clone(), stopping.clone())).await {
-        tracing::error!("the claimer ended badly and is started again: {error}");
+/// Without these there are no retries and no takeovers: each is started again whatever ended it.
+async fn keep<F>(
+    run: impl Fn(Arc<Deliverer>, CancellationToken) -> F + Send + 'static,
+    name: &'static str,
+    deliverer: Arc<Deliverer>,
+    stopping: CancellationToken,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while let Err(error) = tokio::spawn(run(deliverer.clone(), stopping.clone())).await {
+        tracing::error!("the {name} ended badly and is started again: {error}");
         tokio::time::sleep(RESTART_PAUSE).await;
     }
+}
+
+async fn run_timers(deliverer: Arc<Deliverer>, stopping: CancellationToken) {
+    stopping.run_until_cancelled(deliverer.scheduler.run_timers()).await;
 }
 
 async fn work(deliverer: Arc<Deliverer>, max_in_flight: usize, stopping: CancellationToken) {
@@ -74,7 +88,7 @@ async fn work(deliverer: Arc<Deliverer>, max_in_flight: usize, stopping: Cancell
     }
 }
 
-/// A panic in one delivery must not end its loop. Its lease stays until the next start.
+/// A panic in one delivery must not end its loop. Its lease stays until this node ends.
 fn complain(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod adoption;
 mod authentication;
 mod catalogue;
 mod crashes;
@@ -30,6 +31,7 @@ mod sockets;
 mod start_up;
 mod stock_plugins;
 mod stopping;
+mod store_contract;
 mod swaps;
 mod tenants;
 mod tidy;

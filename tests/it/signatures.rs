@@ -1,14 +1,14 @@
-//! Deliveries are signed so that the official Standard Webhooks library verifies them.
+//! Deliveries are signed so that the official Standard Webhooks libraries verify them.
 
 use crate::support::tokens::now;
-use crate::support::verify::{by_the_official_library, hmac_sha256, key_of};
-use crate::support::{Receiver, Server};
+use crate::support::verify::{by_the_official_library, by_the_official_npm_package, hmac_sha256, key_of};
+use crate::support::{Received, Receiver, Server};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_made_secret_verifies_with_the_official_library() {
+async fn a_made_secret_verifies_with_the_official_libraries() {
     let server = Server::start().await;
     let mut receiver = Receiver::start().await;
     let webhook = server.webhook("acme", &receiver.url()).await;
@@ -16,7 +16,31 @@ async fn a_made_secret_verifies_with_the_official_library() {
     let delivery = receiver.expect_delivery().await;
     assert!(webhook.secret.starts_with("whsec_"));
     by_the_official_library(&delivery, &webhook.secret).await;
+    by_the_official_npm_package(&delivery, &webhook.secret).await;
     by_the_official_library(&delivery, &webhook.signing_secret).await;
+}
+
+/// A delivery and a secret that it was not signed with: a verifier that accepts everything would prove nothing.
+async fn forged() -> (Received, String) {
+    let server = Server::start().await;
+    let mut receiver = Receiver::start().await;
+    server.webhook("acme", &receiver.url()).await;
+    server.publish("acme", json!({"type": "call.ended"})).await;
+    (receiver.expect_delivery().await, format!("whsec_{}", STANDARD.encode([7; 32])))
+}
+
+#[tokio::test]
+#[should_panic(expected = "the standardwebhooks library refuses")]
+async fn the_python_package_refuses_another_secret() {
+    let (delivery, secret) = forged().await;
+    by_the_official_library(&delivery, &secret).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "the standardwebhooks library refuses")]
+async fn the_npm_package_refuses_another_secret() {
+    let (delivery, secret) = forged().await;
+    by_the_official_npm_package(&delivery, &secret).await;
 }
 
 #[tokio::test]
@@ -30,6 +54,7 @@ async fn a_plain_secret_verifies_through_its_signing_secret() {
     assert_eq!(webhook.secret, secret);
     assert_eq!(webhook.signing_secret, format!("whsec_{}", STANDARD.encode(secret)));
     by_the_official_library(&delivery, &webhook.signing_secret).await;
+    by_the_official_npm_package(&delivery, &webhook.signing_secret).await;
 }
 
 #[tokio::test]
@@ -91,6 +116,7 @@ async fn an_ed25519_signature_verifies_by_the_public_key_that_the_api_shows() {
     server.publish("acme", json!({"type": "call.ended", "data": {"n": 1}})).await;
     let delivery = receiver.expect_delivery().await;
     by_the_official_library(&delivery, &webhook.signing_secret).await;
+    by_the_official_npm_package(&delivery, &webhook.signing_secret).await;
     let v1a = delivery.header("webhook-signature").split(' ').find_map(|entry| entry.strip_prefix("v1a,"));
     let signature = STANDARD.decode(v1a.expect("a v1a entry beside v1")).expect("base64");
     let signature = ed25519_dalek::Signature::from_slice(&signature).expect("64 bytes");

@@ -1,6 +1,7 @@
 //! What a start says, and how a start that cannot succeed ends.
 
-use crate::support::{Server, Token};
+use crate::support::databases::{Kind, PASSWORD};
+use crate::support::{Database, Server, Token};
 use serde_json::{Value, json};
 
 /// Contract, section 1: operators wait for these.
@@ -47,6 +48,27 @@ async fn json_logs_carry_each_start_message_whole() {
 async fn a_start_never_logs_the_secret() {
     let server = Server::start().await;
     assert!(!server.log().join("\n").contains(crate::support::tokens::SECRET));
+}
+
+#[tokio::test]
+async fn a_mariadb_is_found_by_db_host_and_its_companions_and_its_password_is_never_logged() {
+    let database = Database::relaxed(Kind::MariaDb).await;
+    let mut builder = Server::with().without("DATABASE_URL");
+    for (name, value) in database.parts() {
+        builder.set(name, &value);
+    }
+    let server = builder.start().await;
+    server.publish("acme", json!({"type": "call.incoming"})).await;
+    assert_eq!(database.count("SELECT COUNT(*) FROM jf_events").await, 1);
+    assert!(!server.log().join("\n").contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn database_url_wins_over_db_host() {
+    let database = Database::sqlite();
+    let server = Server::with().database(&database).env("DB_HOST", "database.invalid").start().await;
+    server.publish("acme", json!({"type": "call.incoming"})).await;
+    assert_eq!(database.count("SELECT COUNT(*) FROM jf_events").await, 1);
 }
 
 #[tokio::test]

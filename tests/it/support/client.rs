@@ -74,6 +74,20 @@ impl Client {
         self.send("DELETE", path, None, Vec::new(), &[]).await
     }
 
+    /// All items of a list, read page after page of two.
+    pub async fn get_all(&self, path: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("{path}?limit=2{cursor}")).await.expect(200);
+            let data = items(&page.body);
+            assert!(data.len() <= 2, "a page has at most its limit: {}", page.text);
+            all.extend(data);
+            let Some(next) = page.body["next_cursor"].as_str() else { return all };
+            cursor = format!("&cursor={next}");
+        }
+    }
+
     /// POSTs an event; answers whatever comes, or nothing when the connection broke: for tests that kill the server.
     pub async fn try_publish(&self, event: &Value) -> Option<u16> {
         let request = self.http.post(format!("{}/api/v1/events", self.base)).header("content-type", "application/json");

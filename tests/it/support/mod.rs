@@ -1,9 +1,11 @@
 //! What the tests are written with: a real server, its clients, a receiver of deliveries, and guests.
 
 pub mod client;
+pub mod databases;
 pub mod dns;
 pub mod guests;
 pub mod peer;
+pub mod ports;
 mod process;
 pub mod proxy;
 pub mod raw;
@@ -17,6 +19,7 @@ pub mod wait;
 pub mod webhooks;
 
 pub use client::{find, items};
+pub use databases::Database;
 pub use receiver::{Answer, Received, Receiver};
 pub use server::Server;
 pub use socket::Socket;
@@ -24,6 +27,28 @@ pub use tokens::Token;
 pub use wait::{eventually, within};
 
 use std::path::PathBuf;
+
+/// One test for each case and each database, named `…::mariadb::a_case`, of functions that take a [`Database`] and its
+/// kind of start: `relaxed`, or `durable` where a server is killed.
+macro_rules! on_every_database {
+    ($start:ident: $($case:ident,)+) => {
+        $crate::support::on_every_database!(@one sqlite Sqlite $start $($case)+);
+        $crate::support::on_every_database!(@one mariadb MariaDb $start $($case)+);
+        $crate::support::on_every_database!(@one postgres Postgres $start $($case)+);
+    };
+    (@one $module:ident $kind:ident $start:ident $($case:ident)+) => {
+        mod $module {
+            use $crate::support::databases::{Database, Kind};
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    super::$case(Database::$start(Kind::$kind).await).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_every_database;
 
 /// The clone under test.
 pub fn repository() -> PathBuf {

@@ -1,4 +1,4 @@
-//! What a child process needs around it: its output read to the end, and a port that nobody takes meanwhile.
+//! What a child process says, read to its end.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
@@ -32,16 +32,5 @@ impl Log {
 
     pub fn count(&self, what: &str) -> usize {
         self.lines.lock().expect("no reader panics").iter().filter(|line| line.contains(what)).count()
-    }
-}
-
-/// A port outside the range that the kernel gives to outgoing connections, so that no test's client takes it between
-/// this look and the server's start.
-pub fn free_port() -> u16 {
-    loop {
-        let port = 20_000 + rand::random::<u16>() % 12_000;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

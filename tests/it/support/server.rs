@@ -1,7 +1,9 @@
 //! The real binary as a child process, with a folder, a port and a database of its own; killed when dropped.
 
 use super::client::{Client, connections};
-use super::process::{Log, free_port};
+use super::databases::Database;
+use super::ports::free_port;
+use super::process::Log;
 use super::socket::{Connecting, Socket};
 use super::tokens::{SECRET, Token};
 use super::wait::{PATIENCE, eventually, within};
@@ -42,6 +44,11 @@ impl Server {
     /// A server with the tests' settings, ready to answer.
     pub async fn start() -> Server {
         Server::with().start().await
+    }
+
+    /// The same on a database that it may share.
+    pub async fn on(database: &Database) -> Server {
+        Server::with().database(database).start().await
     }
 
     pub fn with() -> Builder {
@@ -281,6 +288,11 @@ impl Builder {
 
     pub fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// A database that others may use too, instead of a SQLite file of its own.
+    pub fn database(self, database: &Database) -> Builder {
+        self.env("DATABASE_URL", &database.url())
     }
 
     pub fn without(mut self, name: &str) -> Builder {

@@ -1,4 +1,4 @@
-//! Signatures, checked twice: by arithmetic here, and by the official `standardwebhooks` package for Python.
+//! Signatures, checked three times: by arithmetic here, and by the official `standardwebhooks` packages for Python and Node.
 
 use super::Received;
 use base64::Engine;
@@ -30,47 +30,64 @@ pub fn key_of(secret: &str) -> Vec<u8> {
     }
 }
 
-/// Fails the test unless the official library accepts this delivery under this `whsec_…` secret.
+/// Fails the test unless the official Python library accepts this delivery under this `whsec_…` secret.
 pub async fn by_the_official_library(delivery: &Received, signing_secret: &str) {
-    let headers: serde_json::Map<_, _> = ["webhook-id", "webhook-timestamp", "webhook-signature"]
-        .map(|name| (name.to_owned(), json!(delivery.header(name))))
-        .into_iter()
-        .collect();
-    let input = json!({"secret": signing_secret, "body": delivery.text(), "headers": headers}).to_string();
-    let output = tokio::task::spawn_blocking(move || verify_in_python(&input)).await.expect("python was waited for");
-    if let Err(words) = output {
-        panic!("the standardwebhooks library refuses the delivery: {words}");
-    }
+    let python = std::env::var_os("JACKFIELD_PYTHON").map_or_else(|| cache().join("venv/bin/python"), PathBuf::from);
+    assert!(python.exists(), "{} is not there: run scripts/setup", python.display());
+    let mut command = Command::new(python);
+    command.args(["-c", PYTHON_SCRIPT]);
+    verify(command, delivery, signing_secret).await;
 }
 
-const SCRIPT: &str = "
+/// The same by the official npm package.
+pub async fn by_the_official_npm_package(delivery: &Received, signing_secret: &str) {
+    let packages = cache().join("node");
+    assert!(packages.exists(), "{} is not there: run scripts/setup", packages.display());
+    let mut command = Command::new("node");
+    // A script without a file finds packages below its working folder.
+    command.args(["-e", NODE_SCRIPT]).current_dir(packages);
+    verify(command, delivery, signing_secret).await;
+}
+
+const PYTHON_SCRIPT: &str = "
 import json, sys
 from standardwebhooks.webhooks import Webhook
 x = json.load(sys.stdin)
 Webhook(x['secret']).verify(x['body'], x['headers'])
 ";
 
-fn verify_in_python(input: &str) -> Result<(), String> {
-    let python = python();
-    assert!(python.exists(), "{} is not there: run scripts/setup", python.display());
-    let mut child = Command::new(python)
-        .args(["-c", SCRIPT])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("python starts");
-    child.stdin.take().expect("stdin is a pipe").write_all(input.as_bytes()).expect("python reads its input");
-    let output = child.wait_with_output().expect("python ends");
+const NODE_SCRIPT: &str = "
+const { Webhook } = require('standardwebhooks');
+const x = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+new Webhook(x.secret).verify(x.body, x.headers);
+";
+
+/// Runs a verifier that reads secret, body and headers as JSON and fails when it does not believe them.
+async fn verify(command: Command, delivery: &Received, signing_secret: &str) {
+    let headers: serde_json::Map<_, _> = ["webhook-id", "webhook-timestamp", "webhook-signature"]
+        .map(|name| (name.to_owned(), json!(delivery.header(name))))
+        .into_iter()
+        .collect();
+    let input = json!({"secret": signing_secret, "body": delivery.text(), "headers": headers}).to_string();
+    let output = tokio::task::spawn_blocking(move || run(command, &input)).await.expect("the verifier was waited for");
+    if let Err(words) = output {
+        panic!("the standardwebhooks library refuses the delivery: {words}");
+    }
+}
+
+fn run(mut command: Command, input: &str) -> Result<(), String> {
+    let started = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut child = started.unwrap_or_else(|e| panic!("{command:?} does not start ({e}): run scripts/setup"));
+    child.stdin.take().expect("stdin is a pipe").write_all(input.as_bytes()).expect("the verifier reads its input");
+    let output = child.wait_with_output().expect("the verifier ends");
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
-fn python() -> PathBuf {
+/// Where scripts/setup puts what it installs.
+fn cache() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    set("JACKFIELD_PYTHON").unwrap_or_else(|| {
-        let cache = set("JACKFIELD_CACHE").unwrap_or_else(|| {
-            let home = set("HOME").expect("HOME is set");
-            set("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("jackfield")
-        });
-        cache.join("venv/bin/python")
+    set("JACKFIELD_CACHE").unwrap_or_else(|| {
+        let home = set("HOME").expect("HOME is set");
+        set("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("jackfield")
     })
 }

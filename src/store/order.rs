@@ -1,0 +1,95 @@
+//! Order by key: each delivery of a webhook that wants order gets a place behind its key, and only the head of a key can
+//! be claimed.
+//!
+//! The row of a key is locked by whoever adds to it or ends its head, on whatever node, so the places follow the commits
+//! and not the nodes' clocks, and no head is overlooked. Locks are taken in one order, so that nobody waits in a circle.
+
+use std::collections::BTreeMap;
+
+use sea_query::{Cond, Expr, ExprTrait, OnConflict, Query};
+
+use super::sql::{Connection, execute, fetch, pieces};
+use crate::event::{WebhookId, now_ms};
+
+/// How many places are wanted behind each key; none where a head has ended.
+pub type Wanted = BTreeMap<(WebhookId, String), i64>;
+
+/// The head: of the whole index, its first entry.
+const HEAD: &str = "(SELECT d.order_seq FROM jf_deliveries d WHERE d.webhook_id = k.webhook_id \
+                    AND d.order_key = k.order_key AND d.state = 'pending' AND d.order_seq IS NOT NULL \
+                    ORDER BY d.order_seq LIMIT 1)";
+
+/// Locks the keys and gives out places: for each key, the first of those that were wanted.
+pub async fn lock(connection: &mut Connection, wanted: &Wanted) -> Result<Wanted, sqlx::Error> {
+    let dialect = connection.dialect();
+    let keys: Vec<_> = wanted.iter().collect();
+    let now = now_ms();
+    for piece in pieces(&keys) {
+        let mut upsert = Query::insert();
+        upsert.into_table("jf_key_order").columns(["webhook_id", "order_key", "last_seq", "touched_ms"]);
+        for ((webhook, key), count) in piece {
+            upsert.values_panic([webhook.0.into(), key.as_str().into(), (**count).into(), now.into()]);
+        }
+        let last = Expr::col(("jf_key_order", "last_seq")).add(dialect.excluded("last_seq"));
+        let mut on_conflict = OnConflict::columns(["webhook_id", "order_key"]);
+        on_conflict.value("last_seq", last).update_column("touched_ms");
+        upsert.on_conflict(on_conflict);
+        execute(&upsert, &mut *connection).await?;
+    }
+    let mut first = Wanted::new();
+    for piece in pieces(&keys) {
+        let mut select = Query::select();
+        select.columns(["webhook_id", "order_key", "last_seq"]).from("jf_key_order").cond_where(any_of(piece, ""));
+        for row in fetch(&select, &mut *connection).await? {
+            let key = (WebhookId(row.get("webhook_id")?), row.get::<String>("order_key")?);
+            let count = wanted.get(&key).copied().unwrap_or(0);
+            first.insert(key, row.get::<i64>("last_seq")? - count + 1);
+        }
+    }
+    Ok(first)
+}
+
+/// Lets the head of each key be claimed, once all of the transaction is written.
+pub async fn promote(connection: &mut Connection, wanted: &Wanted) -> Result<(), sqlx::Error> {
+    let keys: Vec<_> = wanted.iter().collect();
+    for piece in pieces(&keys) {
+        let mut select = Query::select();
+        select
+            .columns([("k", "webhook_id"), ("k", "order_key")])
+            .expr_as(Expr::cust(HEAD), "head")
+            .from_as("jf_key_order", "k")
+            .cond_where(any_of(piece, "k"));
+        let mut heads = Cond::any();
+        let mut any = false;
+        for row in fetch(&select, &mut *connection).await? {
+            if let Some(head) = row.get::<Option<i64>>("head")? {
+                any = true;
+                heads = heads.add(
+                    Expr::col("webhook_id")
+                        .eq(row.get::<i64>("webhook_id")?)
+                        .and(Expr::col("order_key").eq(row.get::<String>("order_key")?))
+                        .and(Expr::col("order_seq").eq(head)),
+                );
+            }
+        }
+        if any {
+            let mut update = Query::update();
+            update
+                .table("jf_deliveries")
+                .value("due_ms", now_ms())
+                .and_where(Expr::col("state").eq("pending"))
+                .and_where(Expr::col("due_ms").is_null())
+                .and_where(Expr::col("lease_owner").is_null())
+                .cond_where(heads);
+            execute(&update, &mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
+fn any_of(keys: &[(&(WebhookId, String), &i64)], table: &'static str) -> Cond {
+    let column = |name: &'static str| if table.is_empty() { Expr::col(name) } else { Expr::col((table, name)) };
+    keys.iter().fold(Cond::any(), |any, ((webhook, key), _)| {
+        any.add(column("webhook_id").eq(webhook.0).and(column("order_key").eq(key.as_str())))
+    })
+}

@@ -1,0 +1,165 @@
+//! What is old is deleted, in pieces so small that nobody waits for them.
+
+use sea_query::{Expr, ExprTrait, JoinType, Order, Query};
+
+use super::{
+    Store, StoreError,
+    sql::{Connection, execute, fetch, pieces, skip_locked},
+};
+
+/// Rows of one piece.
+const PIECE: u64 = 500;
+
+/// How far a pass has come.
+#[derive(Debug, Clone, Default)]
+pub struct Swept {
+    /// Where the next piece begins; none: the pass is over.
+    pub next: Option<String>,
+    pub deleted: u64,
+}
+
+impl Store {
+    /// Deletes a piece of the events that were received before `before_ms` and are owed to nobody any more. `from` is the
+    /// `next` of the piece before.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn sweep_events(&self, before_ms: i64, from: Option<String>) -> Result<Swept, StoreError> {
+        let from: i64 = from.and_then(|from| from.parse().ok()).unwrap_or(0);
+        self.write((before_ms, from), |connection, (before_ms, from)| {
+            Box::pin(async move {
+                let mut select = Query::select();
+                select
+                    .columns([("e", "seq"), ("e", "timestamp_ms")])
+                    .expr_as(Expr::col(("d", "id")), "owed")
+                    .from_as("jf_events", "e")
+                    .join_as(
+                        JoinType::LeftJoin,
+                        "jf_deliveries",
+                        "d",
+                        Expr::col(("d", "event_id"))
+                            .equals(("e", "id"))
+                            .and(Expr::col(("d", "tenant_id")).equals(("e", "tenant_id")))
+                            .and(Expr::col(("d", "state")).eq("pending")),
+                    )
+                    .and_where(Expr::col(("e", "seq")).gt(*from))
+                    .order_by(("e", "seq"), Order::Asc)
+                    .limit(PIECE);
+                let rows = fetch(&select, connection).await?;
+                let (mut old, mut last, mut over) = (Vec::new(), None, rows.len() < PIECE as usize);
+                for row in &rows {
+                    // In the order of their commits, which is that of their times but for moments.
+                    if row.get::<i64>("timestamp_ms")? >= *before_ms {
+                        over = true;
+                        break;
+                    }
+                    let seq: i64 = row.get("seq")?;
+                    last = Some(seq);
+                    if row.get::<Option<String>>("owed")?.is_none() {
+                        old.push(seq);
+                    }
+                }
+                let mut deleted = 0;
+                for piece in pieces(&old) {
+                    let mut delete = Query::delete();
+                    delete.from_table("jf_events").and_where(Expr::col("seq").is_in(piece.iter().copied()));
+                    deleted += execute(&delete, connection).await?;
+                }
+                Ok(Swept { next: last.filter(|_| !over).map(|seq| seq.to_string()), deleted })
+            })
+        })
+        .await
+    }
+
+    /// Deletes a piece of the deliveries that ended before `before_ms`, with their attempts and bodies.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn sweep_deliveries(&self, before_ms: i64, from: Option<String>) -> Result<Swept, StoreError> {
+        self.write((before_ms, from.unwrap_or_default()), |connection, (before_ms, from)| {
+            Box::pin(async move {
+                let mut select = Query::select();
+                select
+                    .columns(["id", "created_ms", "ended_ms"])
+                    .from("jf_deliveries")
+                    .and_where(Expr::col("id").gt(from.as_str()))
+                    .order_by("id", Order::Asc)
+                    .limit(PIECE);
+                let rows = fetch(&select, connection).await?;
+                let (mut old, mut last, mut over) = (Vec::new(), None, rows.len() < PIECE as usize);
+                for row in &rows {
+                    // Ids grow with time.
+                    if row.get::<i64>("created_ms")? >= *before_ms {
+                        over = true;
+                        break;
+                    }
+                    let id: String = row.get("id")?;
+                    if row.get::<Option<i64>>("ended_ms")?.is_some_and(|ended_ms| ended_ms < *before_ms) {
+                        old.push(id.clone());
+                    }
+                    last = Some(id);
+                }
+                let deleted = delete_deliveries(connection, &old).await?;
+                Ok(Swept { next: last.filter(|_| !over), deleted })
+            })
+        })
+        .await
+    }
+
+    /// Forgets the keys behind which nothing waits and nothing has come since `before_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn sweep_keys(&self, before_ms: i64) -> Result<u64, StoreError> {
+        self.write(before_ms, |connection, before_ms| {
+            Box::pin(async move {
+                let mut select = Query::select();
+                select
+                    .columns(["webhook_id", "order_key"])
+                    .from("jf_key_order")
+                    .and_where(Expr::col("touched_ms").lt(*before_ms))
+                    .limit(PIECE);
+                let mut deleted = 0;
+                // Locked first and looked at then, in statements of their own: what waits is seen as it is under the lock.
+                for row in fetch(skip_locked(&mut select), connection).await? {
+                    let (webhook, key) = (row.get::<i64>("webhook_id")?, row.get::<String>("order_key")?);
+                    let mut waiting = Query::select();
+                    waiting
+                        .column("id")
+                        .from("jf_deliveries")
+                        .and_where(Expr::col("webhook_id").eq(webhook))
+                        .and_where(Expr::col("order_key").eq(key.as_str()))
+                        .and_where(Expr::cust("state = 'pending'"))
+                        .and_where(Expr::col("order_seq").is_not_null())
+                        .limit(1);
+                    if fetch(&waiting, connection).await?.is_empty() {
+                        let mut delete = Query::delete();
+                        delete
+                            .from_table("jf_key_order")
+                            .and_where(Expr::col("webhook_id").eq(webhook))
+                            .and_where(Expr::col("order_key").eq(key.as_str()));
+                        deleted += execute(&delete, connection).await?;
+                    }
+                }
+                Ok(deleted)
+            })
+        })
+        .await
+    }
+}
+
+async fn delete_deliveries(connection: &mut Connection, ids: &[String]) -> Result<u64, sqlx::Error> {
+    let mut deleted = 0;
+    for piece in pieces(ids) {
+        let tables = [("jf_attempts", "delivery_id"), ("jf_delivery_bodies", "delivery_id"), ("jf_deliveries", "id")];
+        let mut of_table = 0;
+        for (table, column) in tables {
+            let mut delete = Query::delete();
+            delete.from_table(table).and_where(Expr::col(column).is_in(piece.iter().map(String::as_str)));
+            of_table = execute(&delete, &mut *connection).await?;
+        }
+        // The deliveries come last.
+        deleted += of_table;
+    }
+    Ok(deleted)
+}

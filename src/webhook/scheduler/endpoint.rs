@@ -1,0 +1,189 @@
+//! One webhook's jobs in memory, and when the table has more for it.
+
+use std::collections::VecDeque;
+
+use super::Job;
+use crate::{event::TenantId, store::Due};
+
+/// Jobs of one webhook in memory: fresh ones, and retries with replays.
+const MAX_FRESH: usize = 1_000;
+const MAX_REST: usize = 250;
+/// Rows of one claim: bounds the bytes that it may bring.
+const MAX_CLAIM: usize = 200;
+/// Fresh jobs that are served before it is the others' turn.
+const FRESH_TURNS: u32 = 4;
+
+/// How much a claim may bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub fresh: usize,
+    pub rest: usize,
+}
+
+/// What a gate lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    All,
+    /// One at a time.
+    Probe,
+    /// Only what somebody asked for, until then.
+    ByHand {
+        until_ms: i64,
+    },
+}
+
+#[derive(Default)]
+pub(super) struct Endpoint {
+    by_hand: VecDeque<Job>,
+    fresh: VecDeque<Job>,
+    rest: VecDeque<Job>,
+    fresh_served: u32,
+    pub reserved: usize,
+    pub in_flight: usize,
+    pub is_ready: bool,
+    /// A timer is set for then.
+    pub wakes_at_ms: Option<i64>,
+    /// When the table has something for it.
+    fresh_due_ms: Option<i64>,
+    rest_due_ms: Option<i64>,
+}
+
+impl Endpoint {
+    pub fn push(&mut self, job: Job) {
+        if job.by_hand {
+            self.by_hand.push_back(job);
+        } else if job.is_fresh || job.release_at_ms > 0 {
+            // Release times were given in order, whatever the jobs are.
+            self.fresh.push_back(job);
+        } else {
+            self.rest.push_back(job);
+        }
+    }
+
+    /// The next job that may go now.
+    pub fn take(&mut self, now: i64, pass: Pass) -> Option<Job> {
+        let job = self.pop(now, pass)?;
+        self.in_flight += 1;
+        Some(job)
+    }
+
+    fn pop(&mut self, now: i64, pass: Pass) -> Option<Job> {
+        if let Some(job) = self.by_hand.pop_front() {
+            return Some(job);
+        }
+        if !self.lets_through(pass) {
+            return None;
+        }
+        let turn_of_rest =
+            self.fresh_served >= FRESH_TURNS || self.fresh.front().is_none_or(|job| job.release_at_ms > now);
+        if turn_of_rest && let Some(job) = self.rest.pop_front() {
+            self.fresh_served = 0;
+            return Some(job);
+        }
+        if self.fresh.front()?.release_at_ms > now {
+            return None;
+        }
+        self.fresh_served += 1;
+        self.fresh.pop_front()
+    }
+
+    fn lets_through(&self, pass: Pass) -> bool {
+        match pass {
+            Pass::All => true,
+            Pass::Probe => self.in_flight == 0,
+            Pass::ByHand { .. } => false,
+        }
+    }
+
+    /// When the next job may go.
+    pub fn goes_at_ms(&self, pass: Pass) -> Option<i64> {
+        if !self.by_hand.is_empty() {
+            return Some(0);
+        }
+        let next_ms = if self.rest.is_empty() { self.fresh.front().map(|job| job.release_at_ms) } else { Some(0) };
+        match pass {
+            // The end of what is under way tells.
+            Pass::Probe if self.in_flight > 0 => None,
+            Pass::ByHand { until_ms } => next_ms.map(|next_ms| next_ms.max(until_ms)),
+            _ => next_ms,
+        }
+    }
+
+    pub fn tenant(&self) -> Option<TenantId> {
+        let mut jobs = self.by_hand.iter().chain(&self.fresh).chain(&self.rest);
+        jobs.next().map(|job| job.event.tenant.clone())
+    }
+
+    pub fn drain(&mut self, also_by_hand: bool) -> Vec<Job> {
+        let mut drained: Vec<Job> = self.fresh.drain(..).chain(self.rest.drain(..)).collect();
+        if also_by_hand {
+            drained.extend(self.by_hand.drain(..));
+        }
+        drained
+    }
+
+    pub fn note(&mut self, due: Due) {
+        let earlier = |known: Option<i64>, new: Option<i64>| [known, new].into_iter().flatten().min();
+        self.fresh_due_ms = earlier(self.fresh_due_ms, due.fresh_ms);
+        self.rest_due_ms = earlier(self.rest_due_ms, due.rest_ms);
+    }
+
+    pub fn has_fresh_room(&self) -> bool {
+        self.fresh.len() + self.reserved < MAX_FRESH
+    }
+
+    pub fn has_fresh_backlog(&self, now: i64) -> bool {
+        self.fresh_due_ms.is_some_and(|due| due <= now)
+    }
+
+    /// Room for claims, once half of each queue is free: claims of a few at a time would cost more than they bring. A
+    /// webhook that is probed has room for one, while nothing is under way.
+    fn room(&self, probed: bool) -> Room {
+        if probed {
+            let idle = self.in_flight == 0 && self.reserved == 0 && self.fresh.is_empty() && self.rest.is_empty();
+            return Room { fresh: usize::from(idle && self.rest_due_ms.is_none()), rest: usize::from(idle) };
+        }
+        let room = |max: usize, used: usize| {
+            let room = max.saturating_sub(used);
+            if room * 2 >= max { room.min(MAX_CLAIM) } else { 0 }
+        };
+        Room { fresh: room(MAX_FRESH, self.fresh.len() + self.reserved), rest: room(MAX_REST, self.rest.len()) }
+    }
+
+    /// The claim to make now, if there is something due and room for it.
+    pub fn take_due(&mut self, now: i64, most: usize, probed: bool) -> Option<Room> {
+        let room = self.room(probed);
+        let is_due = |due_ms: Option<i64>| due_ms.is_some_and(|due| due <= now);
+        let fresh = if is_due(self.fresh_due_ms) { room.fresh.min(most) } else { 0 };
+        let rest = if is_due(self.rest_due_ms) { room.rest.min(most) } else { 0 };
+        if fresh + rest == 0 {
+            return None;
+        }
+        // The claim tells when the next ones are, of both kinds.
+        (self.fresh_due_ms, self.rest_due_ms) = (None, None);
+        Some(Room { fresh, rest })
+    }
+
+    /// When the next claim may be made.
+    pub fn next_claim_ms(&self, probed: bool) -> Option<i64> {
+        let room = self.room(probed);
+        let fresh = self.fresh_due_ms.filter(|_| room.fresh > 0);
+        let rest = self.rest_due_ms.filter(|_| room.rest > 0);
+        [fresh, rest].into_iter().flatten().min()
+    }
+
+    /// Whether there is something to claim, and the job that was taken made room for it.
+    pub fn has_just_made_room(&mut self) -> bool {
+        let fresh = MAX_FRESH.saturating_sub(self.fresh.len() + self.reserved);
+        let rest = MAX_REST.saturating_sub(self.rest.len());
+        let fresh = self.fresh_due_ms.is_some() && (fresh * 2 == MAX_FRESH || self.fresh.is_empty());
+        let rest = self.rest_due_ms.is_some() && (rest * 2 == MAX_REST || self.rest.is_empty());
+        fresh || rest
+    }
+
+    pub fn is_idle(&self) -> bool {
+        let empty = self.by_hand.is_empty() && self.fresh.is_empty() && self.rest.is_empty();
+        let nothing_due = self.fresh_due_ms.is_none() && self.rest_due_ms.is_none();
+        empty && nothing_due && self.reserved == 0 && self.in_flight == 0
+    }
+}
