@@ -1,56 +1,50 @@
-//! From publish to receipt: how many events a second, how fast, and that none is lost. Prints figures, compares nothing
-//! but the bare limit of the same publishers and the same receiver without a server between them.
+//! From publish to receipt: how many events a second, how fast, and that none is lost; whether memory stays flat; what a
+//! million deliveries that wait cost. Prints figures, compares nothing but the bare limit of the same publishers and the
+//! same receiver without a server between them.
 //!
-//! The server is the release binary in a process of its own; publishers and receiver are two threads of this one. All of
-//! them share the machine's cores, so figures say something beside figures of the same machine only.
+//! The server is the release binary in a process of its own, and so is the database where it is one; publishers and
+//! receiver are two threads of this one. All of them share the machine's cores, so figures say something beside figures of
+//! the same machine only.
 //!
 //! Exit status: 1 when an event that was answered 202 did not arrive, 2 when the bench could not run; never for speed.
 
+mod backlog;
+#[path = "../../tests/it/support/databases.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests use the rest of it")]
+mod databases;
+mod endurance;
+mod load;
+#[path = "../../tests/it/support/ports.rs"]
+mod ports;
 mod publisher;
 mod receiver;
 mod server;
 mod window;
 mod wire;
 
-use std::{
-    collections::{HashMap, HashSet},
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::process::ExitCode;
 
-use publisher::{DATA_BYTES, Load, Request, Schedule, closed_loop, open_loop, until};
-use receiver::{Receipt, Receiver};
-use server::{Server, file_system};
-use window::{Window, cpu_seconds, peak_memory_mib, percentile_ms};
+use databases::{Database, Kind};
+use load::{BARE_MEASURED, MEASURED, STEADY_PER_SECOND, WARM_UP};
+use publisher::DATA_BYTES;
+use receiver::Receiver;
 
-const PUBLISHERS: [usize; 2] = [64, 128];
-const WARM_UP: Duration = Duration::from_secs(2);
-const MEASURED: Duration = Duration::from_secs(10);
-const BARE_MEASURED: Duration = Duration::from_secs(4);
-/// The load of the latencies.
-const STEADY_PER_SECOND: u32 = 300;
-const STEADY_CONNECTIONS: usize = 16;
-/// After the last 202, as long as nothing arrives any more, until what is missing counts as lost.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-const TARGET_PER_SECOND: f64 = 6_000.0;
-const TARGET_P50_MS: f64 = 1.5;
-
-/// What became of the accepted events.
-struct Account {
-    lost: usize,
-    duplicates: usize,
-    /// Received, though never answered with 202.
-    unanswered: usize,
-}
+/// Publishers, and deliveries a second that are to be reached.
+const SQLITE: [(usize, f64); 2] = [(64, 6_000.0), (128, 10_000.0)];
+const SERVERS: [(usize, f64); 1] = [(128, 4_000.0)];
+const PARTS: [&str; 4] = ["rates", "latency", "memory", "backlog"];
 
 fn main() -> ExitCode {
+    let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        eprintln!("there is no part {unknown}: {}", PARTS.join(", "));
+        return ExitCode::from(2);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return broken(&error.into()),
     };
-    match runtime.block_on(measure()) {
+    match runtime.block_on(measure(&parts)) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(lost) => {
             println!("LOST: {lost} events were answered 202 and did not arrive");
@@ -65,174 +59,70 @@ fn broken(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Runs all of it; returns how many events were lost.
-async fn measure() -> anyhow::Result<usize> {
+/// Runs the parts, all of them where none is named; returns how many events were lost.
+async fn measure(parts: &[String]) -> anyhow::Result<usize> {
+    let wants = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     let cores = std::thread::available_parallelism()?;
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or_default();
-    println!("{cores} cores, shared by the server, the publishers and the receiver; load average before: {load}");
-    println!("SQLite on {}, WAL, synchronous=FULL; one webhook; {DATA_BYTES} bytes of data an event", file_system());
-    println!("one event a request, HTTP/1.1 kept alive; a fresh server and database for each load\n");
+    println!("{cores} cores, shared by the server, its database, the publishers and the receiver");
+    println!("load average before: {load}; databases on {}", server::file_system(&std::env::temp_dir()));
+    println!("one webhook; {DATA_BYTES} bytes of data an event; one event a request, HTTP/1.1 kept alive");
+    println!("a fresh server and database for each load, with the durability that the database has by default:");
+    println!(
+        "SQLite WAL and synchronous=FULL, MariaDB innodb_flush_log_at_trx_commit=1, Postgres synchronous_commit=on"
+    );
     let receiver = Receiver::start()?;
-
-    println!("1. The bare limit: publishers straight to the receiver, {} s", BARE_MEASURED.as_secs());
-    let mut limits = Vec::new();
-    for publishers in PUBLISHERS {
-        let limit = bare(&receiver, publishers).await?;
-        println!("   {publishers:>3} publishers    {limit:>9.0} requests/s");
-        limits.push(limit);
-    }
-    let (warm_up, measured) = (WARM_UP.as_secs(), MEASURED.as_secs());
-    println!("\n2. Publish → 202 → received: {warm_up} s of warm-up, {measured} s measured");
     let mut lost = 0;
-    for (publishers, limit) in PUBLISHERS.into_iter().zip(limits) {
-        lost += rates(&receiver, publishers, limit).await?;
+    if wants("rates") {
+        lost += rates(&receiver).await?;
     }
-    println!("\n3. Latency at a steady {STEADY_PER_SECOND} events/s: {warm_up} s of warm-up, {measured} s measured");
-    lost += latencies(&receiver).await?;
+    if wants("latency") {
+        let (warm_up, measured) = (WARM_UP.as_secs(), MEASURED.as_secs());
+        println!("\nLatency at a steady {STEADY_PER_SECOND} events/s: {warm_up} s of warm-up, {measured} s measured");
+        lost += load::latencies(&Database::sqlite(), &receiver).await?;
+    }
+    if wants("memory") {
+        lost += endurance::memory(&receiver).await?;
+    }
+    if wants("backlog") {
+        backlog::measure(&receiver).await?;
+    }
     Ok(lost)
 }
 
-async fn bare(receiver: &Receiver, publishers: usize) -> anyhow::Result<f64> {
-    let request = Request::new(receiver.address, "/", "none");
-    let window = Window::after(WARM_UP / 2, BARE_MEASURED);
-    let load = closed_loop(receiver.address, &request, publishers, "200", window).await?;
-    Ok(in_window(&load, window) as f64 / window.seconds())
-}
-
-/// Returns how many events were lost.
-async fn rates(receiver: &Receiver, publishers: usize, limit: f64) -> anyhow::Result<usize> {
-    let server = Server::start().await?;
-    server.subscribe(receiver.address).await?;
-    let request = Request::new(server.address, "/api/v1/events", &server.token);
-    let window = Window::after(WARM_UP, MEASURED);
-    let cpu_of = |process| async move {
-        until(window.start).await;
-        let before = cpu_seconds(process)?;
-        until(window.end).await;
-        Ok::<f64, std::io::Error>(cpu_seconds(process)? - before)
-    };
-    let (load, server_cpu, own_cpu) = tokio::join!(
-        closed_loop(server.address, &request, publishers, "202", window),
-        cpu_of(server.process()),
-        cpu_of(std::process::id()),
-    );
-    let (load, server_cpu, own_cpu) = (load?, server_cpu?, own_cpu?);
-    let receipts = drained(receiver, &load).await;
-    let account = account(&load, &receipts);
-    let arrived_in_window: HashSet<&str> =
-        receipts.iter().filter(|receipt| window.has(receipt.at)).map(|receipt| receipt.id.as_str()).collect();
-    let (accepted, delivered) = (in_window(&load, window), arrived_in_window.len());
-    let per_second = |count: usize| count as f64 / window.seconds();
-    let drain = receipts.iter().map(|receipt| receipt.at).max().map(|last| last.saturating_duration_since(window.end));
-
-    println!("   {publishers} publishers");
-    println!("     accepted        {:>9.0} events/s", per_second(accepted));
-    println!(
-        "     delivered       {:>9.0} deliveries/s   (target ≥ {TARGET_PER_SECOND:.0}: {})",
-        per_second(delivered),
-        verdict(per_second(delivered) >= TARGET_PER_SECOND)
-    );
-    println!("     of the limit    {:>9.1} %", 100.0 * per_second(delivered) / limit);
-    print_account(&load, &receipts, &account);
-    println!("     drained after   {:>9.0} ms", drain.unwrap_or_default().as_secs_f64() * 1e3);
-    println!("     server memory   {:>9.0} MiB (VmHWM)", peak_memory_mib(server.process())?);
-    println!(
-        "     server CPU      {server_cpu:>9.1} s in the {} s ({:.0} µs a delivery)",
-        MEASURED.as_secs(),
-        1e6 * server_cpu / delivered.max(1) as f64
-    );
-    println!("     CPU of the load {own_cpu:>9.1} s in the {} s", MEASURED.as_secs());
-    Ok(account.lost)
-}
-
-/// Returns how many events were lost.
-async fn latencies(receiver: &Receiver) -> anyhow::Result<usize> {
-    let server = Server::start().await?;
-    server.subscribe(receiver.address).await?;
-    let request = Request::new(server.address, "/api/v1/events", &server.token);
-    let warm_up = u64::from(STEADY_PER_SECOND) * WARM_UP.as_secs();
-    let events = warm_up + u64::from(STEADY_PER_SECOND) * MEASURED.as_secs();
-    let schedule =
-        Schedule { start: Instant::now() + Duration::from_millis(100), per_second: STEADY_PER_SECOND, events };
-    let (load, late) = open_loop(server.address, &request, STEADY_CONNECTIONS, schedule).await?;
-    let receipts = drained(receiver, &load).await;
-    let account = account(&load, &receipts);
-    let since_due = |moments: HashMap<u64, Instant>| {
-        let counted = moments.into_iter().filter(|(number, _)| (warm_up..events).contains(number));
-        sorted(counted.map(|(number, at)| at.saturating_duration_since(schedule.due(number))).collect())
-    };
-    // A duplicate's first arrival counts: later ones come first here and are replaced.
-    let received = since_due(receipts.iter().rev().map(|receipt| (receipt.number, receipt.at)).collect());
-    let answered = since_due(load.accepted.iter().map(|accepted| (accepted.number, accepted.at)).collect());
-
-    print_latency("publish → receipt", &received);
-    let p50 = percentile_ms(&received, 0.5);
-    println!("                        (target p50 ≤ {TARGET_P50_MS} ms: {})", verdict(p50 <= TARGET_P50_MS));
-    print_latency("publish → 202", &answered);
-    let late = late.into_iter().skip(usize::try_from(warm_up)?);
-    print_latency("of which late start", &sorted(late.collect()));
-    println!("     counted from the moment that the schedule says, on one monotonic clock");
-    print_account(&load, &receipts, &account);
-    Ok(account.lost)
-}
-
-/// Waits for what was accepted, as long as something still arrives.
-async fn drained(receiver: &Receiver, load: &Load) -> Vec<Receipt> {
-    let (mut seen, mut since) = (receiver.count(), Instant::now());
-    let mut all = Vec::new();
-    loop {
-        all.extend(receiver.take());
-        let arrived: usize = all.len();
-        if arrived >= load.accepted.len() && account(load, &all).lost == 0 {
-            return all;
-        }
-        if arrived as u64 != seen {
-            (seen, since) = (arrived as u64, Instant::now());
-        }
-        if since.elapsed() > DRAIN_PATIENCE {
-            return all;
-        }
-        until(Instant::now() + LOOK_AGAIN).await;
+async fn rates(receiver: &Receiver) -> anyhow::Result<usize> {
+    println!("\nThe bare limit: publishers straight to the receiver, {} s", BARE_MEASURED.as_secs());
+    let mut limits = Vec::new();
+    for (publishers, _) in SQLITE {
+        let limit = load::bare(receiver, publishers).await?;
+        println!("   {publishers:>3} publishers    {limit:>9.0} requests/s");
+        limits.push((publishers, limit));
     }
-}
-
-fn account(load: &Load, receipts: &[Receipt]) -> Account {
-    let accepted: HashSet<&str> = load.accepted.iter().map(|accepted| accepted.id.as_str()).collect();
-    let received: HashSet<&str> = receipts.iter().map(|receipt| receipt.id.as_str()).collect();
-    Account {
-        lost: accepted.difference(&received).count(),
-        duplicates: receipts.len() - received.len(),
-        unanswered: received.difference(&accepted).count(),
+    let (warm_up, measured) = (WARM_UP.as_secs(), MEASURED.as_secs());
+    println!("\nPublish → 202 → received: {warm_up} s of warm-up, {measured} s measured");
+    let mut lost = 0;
+    let loads = [(Kind::Sqlite, SQLITE.as_slice()), (Kind::Postgres, &SERVERS), (Kind::MariaDb, &SERVERS)];
+    for (kind, loads) in loads {
+        for (publishers, target) in loads {
+            let database = fresh(kind).await;
+            let limit = limits.iter().find(|(of, _)| of == publishers).map_or(f64::NAN, |(_, limit)| *limit);
+            println!("   {kind:?}, {publishers} publishers");
+            lost += load::rates(&database, receiver, *publishers, limit, *target).await?;
+        }
     }
+    Ok(lost)
 }
 
-fn in_window(load: &Load, window: Window) -> usize {
-    load.accepted.iter().filter(|accepted| window.has(accepted.at)).count()
-}
-
-fn sorted(mut durations: Vec<Duration>) -> Vec<Duration> {
-    durations.sort_unstable();
-    durations
+/// An empty database with the durability that it has by default.
+async fn fresh(kind: Kind) -> Database {
+    match kind {
+        Kind::Sqlite => Database::sqlite(),
+        Kind::MariaDb => Database::mariadb().await,
+        Kind::Postgres => Database::postgres().await,
+    }
 }
 
 fn verdict(reached: bool) -> &'static str {
     if reached { "reached" } else { "NOT reached" }
-}
-
-fn print_account(load: &Load, receipts: &[Receipt], account: &Account) {
-    println!(
-        "     all in all      {:>9} accepted, {} received, {} lost, {} duplicates, {} received but not accepted, {} refused",
-        load.accepted.len(),
-        receipts.len(),
-        account.lost,
-        account.duplicates,
-        account.unanswered,
-        load.refused
-    );
-}
-
-fn print_latency(what: &str, sorted: &[Duration]) {
-    let at = |share| percentile_ms(sorted, share);
-    println!("     {what:<19} p50 {:>6.2} ms   p99 {:>6.2} ms   max {:>6.2} ms", at(0.5), at(0.99), at(1.0));
 }

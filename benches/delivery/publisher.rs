@@ -11,10 +11,7 @@ use std::{
 
 use tokio::{sync::mpsc, task::LocalSet, time::sleep_until};
 
-use super::{
-    window::Window,
-    wire::{Connection, find, quoted_after},
-};
+use super::wire::{Connection, find, quoted_after};
 
 /// Bytes of `data`, as JSON text.
 pub const DATA_BYTES: usize = 1024;
@@ -69,8 +66,25 @@ pub fn post(to: SocketAddr, path: &str, token: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// `publishers` connections that each send the next event when the last is answered, until the window ends. `status` is
-/// the answer that counts.
+/// When a load is over.
+#[derive(Clone, Copy)]
+pub enum Stop {
+    At(Instant),
+    /// After so many events.
+    After(u64),
+}
+
+impl Stop {
+    fn has_come(self, number: u64) -> bool {
+        match self {
+            Self::At(end) => Instant::now() >= end,
+            Self::After(events) => number >= events,
+        }
+    }
+}
+
+/// `publishers` connections that each send the next event when the last is answered, until it is over. `status` is the
+/// answer that counts.
 ///
 /// # Errors
 /// When the server cannot be reached or breaks off.
@@ -79,7 +93,7 @@ pub async fn closed_loop(
     request: &Request,
     publishers: usize,
     status: &'static str,
-    window: Window,
+    stop: Stop,
 ) -> io::Result<Load> {
     let numbers = Rc::new(Cell::new(0));
     let mut tasks = Vec::with_capacity(publishers);
@@ -89,7 +103,7 @@ pub async fn closed_loop(
         let (mut request, numbers) = (request.clone(), numbers.clone());
         tasks.push(local.spawn_local(async move {
             let mut load = Load::default();
-            while Instant::now() < window.end {
+            while !stop.has_come(numbers.get()) {
                 let number = numbers.replace(numbers.get() + 1);
                 publish(&mut connection, &mut request, number, status, &mut load).await?;
             }

@@ -1,4 +1,4 @@
-//! The server under test: the release binary in a process of its own, on a fresh database.
+//! The server under test: the release binary in a process of its own.
 
 use std::{
     fs::File,
@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 
 use super::{
+    databases::{Database, signal},
     publisher::{post, until},
     wire::Connection,
 };
@@ -19,8 +20,8 @@ use super::{
 const BINARY: &str = env!("CARGO_BIN_EXE_jackfield");
 const SECRET: &str = "the-bench-signs-its-tokens-with-this";
 const TENANT: &str = "bench";
-const PATIENCE: Duration = Duration::from_secs(20);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 pub struct Server {
     pub address: SocketAddr,
@@ -30,11 +31,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it; it is ready when this returns.
+    /// Starts it on a database; it is ready when this returns.
     ///
     /// # Errors
     /// When it does not get ready, with what it said.
-    pub async fn start() -> anyhow::Result<Self> {
+    pub async fn start(database: &Database) -> anyhow::Result<Self> {
         // Not the system's temporary folder, which may be in memory.
         let home = TempDir::with_prefix_in("delivery-bench-", folder())?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
@@ -44,7 +45,7 @@ impl Server {
             .arg("serve")
             .env("SERVER_HOST", address.ip().to_string())
             .env("SERVER_PORT", port.to_string())
-            .env("DATABASE_URL", format!("sqlite://{}", home.path().join("jackfield.db").display()))
+            .env("DATABASE_URL", database.url())
             .env("JWT_SECRET", SECRET)
             .env("WEBHOOK_ALLOW_NETS", "127.0.0.0/8")
             .env("PLUGIN_DIR", home.path().join("plugins"))
@@ -76,11 +77,35 @@ impl Server {
     /// # Errors
     /// When the server refuses.
     pub async fn subscribe(&self, receiver: SocketAddr) -> anyhow::Result<()> {
-        let body = format!(r#"{{"name":"bench","url":"http://{receiver}/hook","events":["*"]}}"#);
+        self.webhook(receiver, "*").await
+    }
+
+    /// A webhook for the events of a pattern.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn webhook(&self, receiver: SocketAddr, pattern: &str) -> anyhow::Result<()> {
+        let body = format!(r#"{{"name":"bench","url":"http://{receiver}/hook","events":["{pattern}"]}}"#);
         let mut connection = Connection::open(self.address).await?;
         let answer = connection.ask(&post(self.address, "/api/v1/webhooks", &self.token, &body)).await?;
         if !answer.has_status("201") {
             bail!("the webhook was refused: {}", String::from_utf8_lossy(answer.body));
+        }
+        Ok(())
+    }
+
+    /// Stops it in order.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        signal("TERM", &[self.child.id()]);
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("the server does not stop");
+            }
+            until(Instant::now() + LOOK_AGAIN).await;
         }
         Ok(())
     }
@@ -114,13 +139,13 @@ fn folder() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// The kind of file system that the databases are on.
-pub fn file_system() -> String {
+/// The kind of file system that a folder is on.
+pub fn file_system(folder: &Path) -> String {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mount = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
         let (at, kind) = (words.next()?, words.next()?);
-        folder().starts_with(at).then_some((at.len(), kind))
+        folder.starts_with(at).then_some((at.len(), kind))
     });
     mount.max_by_key(|(length, _)| *length).map_or("an unknown file system", |(_, kind)| kind).to_owned()
 }

@@ -47,8 +47,20 @@ pub fn cpu_seconds(process: u32) -> io::Result<f64> {
 /// # Errors
 /// When there is no such process.
 pub fn peak_memory_mib(process: u32) -> io::Result<f64> {
+    memory_mib(process, "VmHWM:")
+}
+
+/// What a process has resident now, MiB.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_memory_mib(process: u32) -> io::Result<f64> {
+    memory_mib(process, "VmRSS:")
+}
+
+fn memory_mib(process: u32, name: &str) -> io::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let kib = line.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
     Ok(kib.unwrap_or_default() / 1024.0)
 }

@@ -119,8 +119,27 @@ impl Database {
         self.query(sql).await.unwrap_or_else(|e| panic!("{:?} does not take {sql}: {e}", self.kind))
     }
 
-    /// A connection of its own for each call: nothing is left open that a kill could break.
+    /// How a query is gone about: the lines that name indexes.
+    pub async fn plan(&self, select: &str) -> Vec<String> {
+        let (explain, detail) = match self.kind {
+            Kind::Sqlite => ("EXPLAIN QUERY PLAN", 3),
+            Kind::MariaDb => ("EXPLAIN FORMAT=JSON", 0),
+            Kind::Postgres => ("EXPLAIN", 0),
+        };
+        let texts = self.column(&format!("{explain} {select}"), detail).await;
+        let texts = texts.unwrap_or_else(|e| panic!("{:?} does not explain {select}: {e}", self.kind));
+        let lines = texts.iter().flat_map(|text| text.lines()).map(|line| line.trim().to_owned());
+        lines
+            .filter(|line| self.kind != Kind::MariaDb || line.starts_with("\"key\"") || line.contains("sort"))
+            .collect()
+    }
+
     async fn query(&self, sql: &str) -> Result<Vec<String>, sqlx::Error> {
+        self.column(sql, 0).await
+    }
+
+    /// A connection of its own for each call: nothing is left open that a kill could break.
+    async fn column(&self, sql: &str, column: usize) -> Result<Vec<String>, sqlx::Error> {
         let statement = sqlx::raw_sql(AssertSqlSafe(sql));
         // Rows come in the text protocol, so that a column of any type is text.
         match self.kind {
@@ -129,7 +148,7 @@ impl Database {
                 let rows = statement.fetch_all(&mut connection).await?;
                 connection.close().await?;
                 rows.iter()
-                    .map(|row| row.try_get_unchecked::<Option<String>, _>(0).map(Option::unwrap_or_default))
+                    .map(|row| row.try_get_unchecked::<Option<String>, _>(column).map(Option::unwrap_or_default))
                     .collect()
             }
             Kind::MariaDb => {
@@ -137,7 +156,7 @@ impl Database {
                 let rows = statement.fetch_all(&mut connection).await?;
                 connection.close().await?;
                 // Bytes: an id may well be stored in a binary column.
-                let bytes = rows.iter().map(|row| row.try_get_unchecked::<Option<Vec<u8>>, _>(0));
+                let bytes = rows.iter().map(|row| row.try_get_unchecked::<Option<Vec<u8>>, _>(column));
                 bytes.map(|b| b.map(|b| String::from_utf8_lossy(&b.unwrap_or_default()).into_owned())).collect()
             }
             Kind::Postgres => {
@@ -145,7 +164,7 @@ impl Database {
                 let rows = statement.fetch_all(&mut connection).await?;
                 connection.close().await?;
                 rows.iter()
-                    .map(|row| row.try_get_unchecked::<Option<String>, _>(0).map(Option::unwrap_or_default))
+                    .map(|row| row.try_get_unchecked::<Option<String>, _>(column).map(Option::unwrap_or_default))
                     .collect()
             }
         }
@@ -415,9 +434,9 @@ fn children_of(parent: u32) -> Vec<u32> {
     pids.filter(|pid| parent_of(pid) == Some(parent)).collect()
 }
 
-fn signal(name: &str, pids: &[u32]) {
+/// Sends a signal to processes that may have ended by themselves.
+pub fn signal(name: &str, pids: &[u32]) {
     let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-    // Some may have ended by themselves.
     let _ = Command::new("sh").args(["-c", &format!("kill -{name} {} 2>/dev/null", pids.join(" "))]).status();
 }
 
