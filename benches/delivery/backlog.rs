@@ -131,7 +131,7 @@ async fn fill(database: &Database, name: &str, webhook: i64, lane: i64, count: u
     database
         .execute(&format!(
             "INSERT INTO jf_events (tenant_id, id, type, timestamp_ms, data) {numbers} \
-             SELECT 'bench', {}, '{name}', {now}, '{{\"n\":1}}' FROM s",
+             SELECT 'bench', {}, '{name}', {now}, '{{\"n\":\"1\"}}' FROM s",
             id("evt_")
         ))
         .await;
