@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod cloudevents;
 mod events;
 mod health;
 mod plugins;

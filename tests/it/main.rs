@@ -5,6 +5,7 @@ mod support;
 
 mod authentication;
 mod catalogue;
+mod cloudevents;
 mod crashes;
 mod database_file;
 mod delivery_records;
