@@ -1,11 +1,14 @@
-//! CloudEvents 1.0 as a way in: reads an event in the JSON format, and makes that format of an event in binary mode.
-//! Publishing what was read is `events`' work; nothing here sends CloudEvents.
+//! CloudEvents 1.0 as a way in: reads an event in the JSON format, makes that format of an event in binary mode, and answers
+//! the handshake of the webhook specification. Publishing what was read is `events`' work; nothing here sends CloudEvents.
 
 use std::borrow::Cow;
 
-use axum::http::{
-    HeaderMap,
-    header::{self, HeaderValue},
+use axum::{
+    http::{
+        HeaderMap, StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode;
@@ -29,6 +32,10 @@ const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 const NAMES: Names = Names { id: None, tenant: "tenantid", user: "userid", session: "sessionid", key: "partitionkey" };
 /// Without a `partitionkey`, what the event is about orders it.
 const NAMES_BY_SUBJECT: Names = Names { key: "subject", ..NAMES };
+
+/// Of the path of events.
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+const REQUEST_ORIGIN: &str = "webhook-request-origin";
 
 /// Reads one event in the JSON format, with the idempotency key that its source and id make.
 ///
@@ -94,6 +101,21 @@ pub fn structured(headers: &HeaderMap, body: &[u8]) -> Result<String, Problem> {
 /// be named.
 pub fn is_binary(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().strip_prefix(PREFIX).is_some_and(|name| REQUIRED.contains(&name)))
+}
+
+/// Answers `OPTIONS`: a sender may send whatever it has a token for. It takes no token itself, since it gives nothing away.
+pub async fn options(headers: HeaderMap) -> Response {
+    let allow = (header::ALLOW, ALLOWED_METHODS);
+    match headers.get(REQUEST_ORIGIN) {
+        Some(origin) => {
+            let consent = [
+                (HeaderName::from_static("webhook-allowed-origin"), origin.clone()),
+                (HeaderName::from_static("webhook-allowed-rate"), HeaderValue::from_static("*")),
+            ];
+            (StatusCode::OK, [allow], consent).into_response()
+        }
+        None => (StatusCode::NO_CONTENT, [allow]).into_response(),
+    }
 }
 
 /// The event's data as JSON text, byte for byte where it was JSON.

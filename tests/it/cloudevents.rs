@@ -1,5 +1,5 @@
 //! Contract, section 3: CloudEvents 1.0 are published in each of their three forms, deduplicate by (source, id), and get an
-//! id of ours.
+//! id of ours; and the handshake of their webhook specification is answered.
 
 use crate::support::{Receiver, Server, client::Reply, items};
 use serde_json::{Value, json};
@@ -302,4 +302,17 @@ async fn publishing_cloudevents_takes_the_same_role() {
     let body = event("1", json!({})).to_string().into_bytes();
     server.agent("acme").post_bytes("/api/v1/events", STRUCTURED, body.clone(), &[]).await.expect_problem(403);
     server.anonymous().post_bytes("/api/v1/events", STRUCTURED, body, &[]).await.expect_problem(401);
+}
+
+#[tokio::test]
+async fn the_handshake_allows_a_sender_to_send() {
+    let server = Server::start().await;
+    let headers = [("webhook-request-origin", "events.example.com"), ("webhook-request-rate", "120")];
+    let reply = server.anonymous().options("/api/v1/events", &headers).await.expect(200);
+    assert_eq!(reply.header("webhook-allowed-origin"), "events.example.com");
+    assert_eq!(reply.header("webhook-allowed-rate"), "*");
+    assert!(reply.header("allow").contains("POST"), "{}", reply.header("allow"));
+
+    let plain = server.anonymous().options("/api/v1/events", &[]).await.expect(204);
+    assert_eq!(plain.header("webhook-allowed-origin"), "", "nobody asked");
 }
