@@ -8,6 +8,7 @@ use anyhow::bail;
 use crate::{
     databases::{Database, Kind},
     fresh,
+    pending::{CLAIM, fill},
     publisher::until,
     receiver::Receiver,
     server::Server,
@@ -26,10 +27,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// Nothing listens there.
 const DEAD: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
 const ROUNDS: usize = 3;
-
-/// The claim's look for what is due, as the server asks it.
-const CLAIM: &str = "SELECT id FROM jf_deliveries WHERE webhook_id = 2 AND lane = 0 AND due_ms <= 9999999999999 \
-                     ORDER BY due_ms LIMIT 200";
 
 struct Cost {
     start_s: f64,
@@ -108,42 +105,4 @@ async fn round_of(database: &Database, receiver: &Receiver) -> anyhow::Result<Co
     let live_s = last.zip(first).map_or(f64::NAN, |(last, first)| (last - first).as_secs_f64());
     server.stop().await?;
     Ok(Cost { start_s, live_s, cpu_us })
-}
-
-/// Rows as the server writes them: one event each, due now.
-async fn fill(database: &Database, name: &str, webhook: i64, lane: i64, count: u64) {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let (numbers, digits) = match database.kind() {
-        Kind::Sqlite => (
-            format!("WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})"),
-            "printf('%018d', n)",
-        ),
-        Kind::MariaDb => (format!("WITH s AS (SELECT seq AS n FROM seq_1_to_{count})"), "LPAD(n, 18, '0')"),
-        Kind::Postgres => {
-            (format!("WITH s AS (SELECT n FROM generate_series(1, {count}) AS g(n))"), "LPAD(CAST(n AS TEXT), 18, '0')")
-        }
-    };
-    let id = |prefix: &str| match database.kind() {
-        Kind::MariaDb => format!("CONCAT('{prefix}', '{name}', {digits})"),
-        _ => format!("'{prefix}' || '{name}' || {digits}"),
-    };
-    // MySQL wants the numbers behind the insert, and the others take them there.
-    database
-        .execute(&format!(
-            "INSERT INTO jf_events (tenant_id, id, type, timestamp_ms, data) {numbers} \
-             SELECT 'bench', {}, '{name}', {now}, '{{\"n\":\"1\"}}' FROM s",
-            id("evt_")
-        ))
-        .await;
-    database
-        .execute(&format!(
-            "INSERT INTO jf_deliveries (id, tenant_id, webhook_id, event_id, event_type, attempts, lane, due_ms, created_ms) \
-             {numbers} SELECT {}, 'bench', {webhook}, {}, '{name}', {lane}, {lane}, {now} - 1000, {now} FROM s",
-            id("dlv_"),
-            id("evt_")
-        ))
-        .await;
-    if database.kind() == Kind::Postgres {
-        database.execute("ANALYZE").await;
-    }
 }

@@ -14,6 +14,8 @@ mod backlog;
 mod databases;
 mod endurance;
 mod load;
+#[path = "../../tests/it/support/pending.rs"]
+mod pending;
 #[path = "../../tests/it/support/ports.rs"]
 mod ports;
 mod publisher;

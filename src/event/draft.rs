@@ -21,9 +21,23 @@ pub enum DraftError {
     TooLarge(usize),
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    #[error("the token's tenant may not publish for another tenant; leave `tenant_id` out")]
-    ForeignTenant,
+    /// Holds the name of the field.
+    #[error("the token's tenant may not publish for another tenant; leave `{0}` out")]
+    ForeignTenant(&'static str),
 }
+
+/// What the fields of an event are called, in one of the forms in which it is published.
+#[derive(Debug)]
+pub struct Names {
+    /// Of a form in which the publisher may choose the event's own id.
+    pub id: Option<&'static str>,
+    pub tenant: &'static str,
+    pub user: &'static str,
+    pub session: &'static str,
+    pub key: &'static str,
+}
+
+const OURS: Names = Names { id: Some("id"), tenant: "tenant_id", user: "user_id", session: "session_id", key: "key" };
 
 /// A checked publish body.
 #[derive(Debug, Clone)]
@@ -47,33 +61,48 @@ impl Draft {
     /// # Errors
     /// [`DraftError`], which names each field at fault.
     pub fn parse(text: &str, tenant: &TenantId) -> Result<Self, DraftError> {
+        let mut fields = Self::fields(text)?;
+        let data = fields.raw("data").map_or("null", |raw| raw.get());
+        Self::read(fields, &OURS, data, tenant)
+    }
+
+    /// The fields of one event, whatever they are called.
+    ///
+    /// # Errors
+    /// [`DraftError::TooLarge`], [`DraftError::Malformed`].
+    pub fn fields(text: &str) -> Result<Fields<'_>, DraftError> {
         if text.len() > MAX_EVENT_BYTES {
             return Err(DraftError::TooLarge(text.len()));
         }
-        let mut fields: Fields =
-            serde_json::from_str(text).map_err(|error| DraftError::Malformed(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| DraftError::Malformed(error.to_string()))
+    }
+
+    /// Reads fields under these names, each by its rule; what is left of them then is unknown. `data` is JSON text.
+    ///
+    /// # Errors
+    /// [`DraftError`], which names each field at fault, those found before included.
+    pub fn read(mut fields: Fields, names: &Names, data: &str, tenant: &TenantId) -> Result<Self, DraftError> {
         let event_type = fields.text("type", EventType::parse);
         let event_type = fields.require("type", event_type);
-        let id = fields.text("id", EventId::parse);
-        let tenant_id: Option<String> = fields.optional("tenant_id", "a string");
-        let user = fields.text("user_id", UserId::parse);
-        let session = fields.text("session_id", SessionId::parse);
+        let id = names.id.and_then(|name| fields.text(name, EventId::parse));
+        let tenant_id: Option<String> = fields.optional(names.tenant, "a string");
+        let user = fields.text(names.user, UserId::parse);
+        let session = fields.text(names.session, SessionId::parse);
         let opens = event_type.as_ref().is_some_and(|event_type| event_type.as_str() == ChatSessionCreated::TYPE);
         if opens && !session.as_ref().is_some_and(SessionId::is_hard_to_guess) {
             let message =
                 format!("a session is made with an id of at least {} characters", SessionId::MIN_PUBLIC_CHARS);
-            fields.fault("session_id", message);
+            fields.fault(names.session, message);
         }
-        let key = fields.text("key", attribute);
+        let key = fields.text(names.key, attribute);
         let source = fields.text("source", attribute);
-        let data = fields.raw("data").map_or("null", |raw| raw.get());
         if nesting(data) > MAX_NESTING {
             fields.fault("data", format!("is nested more than {MAX_NESTING} deep"));
         }
         let data: Arc<str> = data.into();
         fields.finish()?;
         if tenant_id.is_some_and(|named| named != tenant.as_str()) {
-            return Err(DraftError::ForeignTenant);
+            return Err(DraftError::ForeignTenant(names.tenant));
         }
         let Some(event_type) = event_type else {
             return Err(Invalid::field("type", "is required").into());
@@ -150,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_foreign_tenant_is_refused_and_ones_own_is_fine() {
-        assert!(matches!(parse(r#"{"type":"t","tenant_id":"globex"}"#), Err(DraftError::ForeignTenant)));
+        assert!(matches!(parse(r#"{"type":"t","tenant_id":"globex"}"#), Err(DraftError::ForeignTenant("tenant_id"))));
         assert_eq!(&*parse(r#"{"type":"t","tenant_id":"acme"}"#).unwrap().data, "null");
     }
 }

@@ -104,12 +104,36 @@ impl<'a> Fields<'a> {
         Some(number)
     }
 
+    /// The fields that nobody has taken yet, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(|(field, _)| field.as_str())
+    }
+
+    /// Whether nobody has taken this field yet, and it is there and not `null`.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.iter().any(|(field, value)| field == name && value.get() != "null")
+    }
+
+    /// Takes all fields but these unread: for objects that may hold what does not concern us.
+    pub fn keep(&mut self, names: &[&str]) {
+        self.values.retain(|(field, _)| names.contains(&field.as_str()));
+    }
+
     pub fn require<T>(&mut self, name: &str, value: Option<T>) -> Option<T> {
         // A field that was there but wrong has its fault already.
         if value.is_none() && !self.errors.iter().any(|error| error.field == name) {
             self.fault(name, "is required");
         }
         value
+    }
+
+    /// A fault for each of these that is not there, without taking any.
+    pub fn expect(&mut self, names: &[&str]) {
+        for name in names {
+            if !self.has(name) {
+                self.fault(*name, "is required");
+            }
+        }
     }
 
     pub fn fault(&mut self, field: impl Into<String>, message: impl Into<String>) {

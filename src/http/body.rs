@@ -48,6 +48,10 @@ impl Text {
         Err(Problem::unsupported_media_type("send `content-type: application/json`"))
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

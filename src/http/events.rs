@@ -16,11 +16,12 @@ use super::{
     Api, Identity, Problem,
     auth::ServiceUser,
     body::{ListQuery, Page, Text, page},
+    cloudevents,
     deliveries::with_attempts,
 };
 use crate::{
     broadcaster::{PublishError, Published},
-    event::{Draft, DraftError, Event, EventType, Invalid, catalogue},
+    event::{Draft, Event, EventType, Invalid, catalogue},
     store::EventQuery,
     webhook::Webhook,
 };
@@ -30,6 +31,9 @@ const MAX_ITEMS: usize = 1000;
 const MAX_LINES: usize = 50_000;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// An event to publish, and its idempotency key.
+type Keyed = (Draft, Option<String>);
+
 pub async fn publish(
     ServiceUser(who): ServiceUser,
     State(api): State<Api>,
@@ -37,36 +41,50 @@ pub async fn publish(
     body: Text,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
-    let text = body.as_str()?;
+    let ours = |item: &str, n: usize| {
+        // Each item has a key of its own; no key that a client sends has a line break.
+        let key = key.as_ref().map(|key| format!("{key}\n{n}"));
+        Ok((Draft::parse(item, &who.tenant)?, key))
+    };
+    // The identity of a CloudEvent is its source and id, whatever key is sent with it.
+    let theirs = |item: &str| cloudevents::parse(item, &who.tenant).map(|(draft, key)| (draft, Some(key)));
     match body.media_type.as_str() {
-        "application/json" if text.trim_start().starts_with('[') => {
-            let Items { first, count } =
-                serde_json::from_str(text).map_err(|error| Problem::malformed(format!("not a JSON array: {error}")))?;
-            if count > MAX_ITEMS {
-                let message = format!("{count} events are too many: an array holds at most {MAX_ITEMS}");
-                return Err(Invalid::field("events", message).into());
-            }
-            publish_each(&api, &who, first.into_iter().map(RawValue::get).collect(), key).await
+        cloudevents::STRUCTURED => publish_one(&api, &who, theirs(body.as_str()?)?).await,
+        cloudevents::BATCH => publish_each(&api, &who, array(body.as_str()?)?, |item, _| theirs(item)).await,
+        other if !other.starts_with(cloudevents::ANY_FORMAT) && cloudevents::is_binary(&headers) => {
+            publish_one(&api, &who, theirs(&cloudevents::structured(&headers, body.bytes())?)?).await
         }
-        "application/json" => {
-            let draft = Draft::parse(text, &who.tenant)?;
-            let results = api.broadcaster.publish_all(&who.tenant, vec![(draft, key)]).await;
-            let published = results.into_iter().next().unwrap_or(Err(crate::store::StoreError::Closed.into()))?;
-            Ok((StatusCode::ACCEPTED, Json(shown(&published))).into_response())
+        "application/json" if body.as_str()?.trim_start().starts_with('[') => {
+            publish_each(&api, &who, array(body.as_str()?)?, ours).await
         }
+        "application/json" => publish_one(&api, &who, (Draft::parse(body.as_str()?, &who.tenant)?, key)).await,
         "application/x-ndjson" => {
+            let text = body.as_str()?;
             let lines = || text.lines().filter(|line| !line.trim().is_empty());
             let count = lines().count();
             if count > MAX_LINES {
                 let message = format!("{count} lines are too many: a request holds at most {MAX_LINES}");
                 return Err(Invalid::field("events", message).into());
             }
-            publish_each(&api, &who, lines().collect(), key).await
+            publish_each(&api, &who, lines().collect(), ours).await
         }
         _ => Err(Problem::unsupported_media_type(
-            "send `content-type: application/json` (an event or an array) or `application/x-ndjson` (one event a line)",
+            "send `content-type: application/json` (an event or an array), `application/x-ndjson` (one event a line), or a \
+             CloudEvent: `application/cloudevents+json`, `application/cloudevents-batch+json`, or its attributes in `ce-` headers",
         )),
     }
+}
+
+/// # Errors
+/// 400 for what is no array, 422 for one that is too long.
+fn array(text: &str) -> Result<Vec<&str>, Problem> {
+    let Items { first, count } =
+        serde_json::from_str(text).map_err(|error| Problem::malformed(format!("not a JSON array: {error}")))?;
+    if count > MAX_ITEMS {
+        let message = format!("{count} events are too many: an array holds at most {MAX_ITEMS}");
+        return Err(Invalid::field("events", message).into());
+    }
+    Ok(first.into_iter().map(RawValue::get).collect())
 }
 
 /// An array, of which only as much is kept as may be used.
@@ -103,23 +121,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
     }
 }
 
+async fn publish_one(api: &Api, who: &Identity, item: Keyed) -> Result<Response, Problem> {
+    let results = api.broadcaster.publish_all(&who.tenant, vec![item]).await;
+    let published = results.into_iter().next().unwrap_or(Err(crate::store::StoreError::Closed.into()))?;
+    Ok((StatusCode::ACCEPTED, Json(shown(&published))).into_response())
+}
+
 /// Answers per item; a bad one fails alone. Each piece is committed before the next one is looked at.
-async fn publish_each(api: &Api, who: &Identity, items: Vec<&str>, key: Option<String>) -> Result<Response, Problem> {
+/// `parse` is given an item and its place.
+async fn publish_each(
+    api: &Api,
+    who: &Identity,
+    items: Vec<&str>,
+    parse: impl Fn(&str, usize) -> Result<Keyed, Problem>,
+) -> Result<Response, Problem> {
     let mut answers = Vec::with_capacity(items.len());
     for (piece_n, piece) in items.chunks(MAX_ITEMS).enumerate() {
         let mut drafts = Vec::with_capacity(piece.len());
-        let mut parsed: Vec<Result<(), DraftError>> = Vec::with_capacity(piece.len());
+        let mut parsed: Vec<Result<(), Problem>> = Vec::with_capacity(piece.len());
         for (n, item) in piece.iter().enumerate() {
-            // Each item has a key of its own; no key that a client sends has a line break.
-            let key = key.as_ref().map(|key| format!("{key}\n{}", piece_n * MAX_ITEMS + n));
-            parsed.push(Draft::parse(item, &who.tenant).map(|draft| drafts.push((draft, key))));
+            parsed.push(parse(item, piece_n * MAX_ITEMS + n).map(|item| drafts.push(item)));
         }
         let mut published = api.broadcaster.publish_all(&who.tenant, drafts).await.into_iter();
         for parsed in parsed {
             let result = match parsed {
                 Ok(()) => published.next().unwrap_or(Err(crate::store::StoreError::Closed.into())),
                 Err(error) => {
-                    answers.push(refused(error.into()));
+                    answers.push(refused(error));
                     continue;
                 }
             };

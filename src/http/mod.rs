@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod cloudevents;
 mod deliveries;
 mod events;
 mod health;
@@ -51,7 +52,7 @@ pub struct ApiParts {
 /// Every path; `sockets` are the routes of the handshakes.
 pub fn router(api: Api, sockets: Router) -> Router {
     let v1 = Router::new()
-        .route("/events", post(events::publish).get(events::list))
+        .route("/events", post(events::publish).get(events::list).options(cloudevents::options))
         .route("/events/{id}", get(events::show))
         .route("/event-types", get(events::types))
         .route("/chat/sessions", post(sessions::create))

@@ -146,7 +146,7 @@ impl From<DraftError> for Problem {
             DraftError::Malformed(_) => Self::malformed(error.to_string()),
             DraftError::TooLarge(_) => Self::too_large(error.to_string()),
             DraftError::Invalid(invalid) => invalid.into(),
-            DraftError::ForeignTenant => Self::forbidden(error.to_string()),
+            DraftError::ForeignTenant(_) => Self::forbidden(error.to_string()),
         }
     }
 }

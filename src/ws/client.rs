@@ -92,7 +92,7 @@ fn publish(text: &str, tenant: &TenantId, viewer: &Viewer) -> Result<ClientFrame
             DraftError::Malformed(_) => "bad_request",
             DraftError::TooLarge(_) => "too_large",
             DraftError::Invalid(_) => "invalid",
-            DraftError::ForeignTenant => "forbidden",
+            DraftError::ForeignTenant(_) => "forbidden",
         },
         message: error.to_string(),
     })?;

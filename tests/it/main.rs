@@ -6,6 +6,7 @@ mod support;
 mod adoption;
 mod authentication;
 mod catalogue;
+mod cloudevents;
 mod crashes;
 mod database_file;
 mod delivery_records;

@@ -1,5 +1,6 @@
 //! Deliveries: owed, tried again, recorded and listed.
 
+use crate::support::pending::{CLAIM, fill};
 use crate::support::{Answer, Database, Receiver, Server, eventually, find, items, on_every_database};
 use serde_json::json;
 
@@ -12,6 +13,7 @@ on_every_database! { relaxed:
     a_deleted_webhooks_deliveries_are_cancelled,
     a_row_inserted_by_plain_sql_is_a_webhook,
     a_row_changed_and_deleted_by_plain_sql_is_so_here,
+    a_claim_finds_what_is_due_by_its_index_whatever_else_waits,
 }
 
 fn impatient(database: &Database) -> crate::support::server::Builder {
@@ -171,4 +173,22 @@ async fn a_row_changed_and_deleted_by_plain_sql_is_so_here(database: Database) {
     let client = server.admin("acme");
     eventually("the webhook to be gone", || async { (client.get(&webhook.path()).await.status == 404).then_some(()) })
         .await;
+}
+
+async fn a_claim_finds_what_is_due_by_its_index_whatever_else_waits(database: Database) {
+    let mut server = Server::on(&database).await;
+    let mut receiver = Receiver::start().await;
+    let closed = crate::support::ports::free_port();
+    server.webhook_with("bench", &format!("http://127.0.0.1:{closed}/"), json!({"events": ["dead"]})).await;
+    let live = server.webhook_with("bench", &receiver.url(), json!({"events": ["live"]})).await;
+    server.kill();
+    fill(&database, "dead", 1, 1, 10_000).await;
+    fill(&database, "live", 2, 0, 50).await;
+    let plan = database.plan(CLAIM).await.join("\n");
+    assert!(plan.contains("jf_deliveries_due") && !plan.to_lowercase().contains("sort"), "{plan}");
+    server.restart().await;
+    for _ in 0..50 {
+        assert_eq!(receiver.expect_delivery().await.json()["type"], "live");
+    }
+    live.expect_count("delivered", 50).await;
 }

@@ -88,6 +88,10 @@ impl Client {
         }
     }
 
+    pub async fn options(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        self.send("OPTIONS", path, None, Vec::new(), headers).await
+    }
+
     /// POSTs an event; answers whatever comes, or nothing when the connection broke: for tests that kill the server.
     pub async fn try_publish(&self, event: &Value) -> Option<u16> {
         let request = self.http.post(format!("{}/api/v1/events", self.base)).header("content-type", "application/json");

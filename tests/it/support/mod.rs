@@ -5,6 +5,7 @@ pub mod databases;
 pub mod dns;
 pub mod guests;
 pub mod peer;
+pub mod pending;
 pub mod ports;
 mod process;
 pub mod proxy;
