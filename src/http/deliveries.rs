@@ -42,6 +42,8 @@ pub async fn retry(
     is_live(&api, &who, row.webhook)?;
     match api.store.take_again(&who.tenant, &row.id, &api.deliverer.node).await? {
         Again::Held(held) => api.deliverer.deliver_now(*held),
+        // It goes when those before it have ended.
+        Again::Behind => {}
         Again::UnderWay => {
             return Err(Problem::conflict("under_way", "the delivery is under way already: look again in a moment"));
         }

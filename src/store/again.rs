@@ -1,13 +1,14 @@
 //! Delivering again: one delivery by hand, or many by a replay. The row is the same, so its id, which a receiver tells
 //! repeats by, stays.
 
-use sea_query::{Cond, Expr, ExprTrait, JoinType, Order, Query};
+use sea_query::{Cond, Expr, ExprTrait, JoinType, Order, Query, UpdateStatement};
 
 use super::{
     Store, StoreError,
-    outcomes::LANE_REPLAYS,
+    order::{self, Wanted},
+    outcomes::{LANE_REPLAYS, take_from_totals},
     queue::{DeliveryRow, lease},
-    sql::{Connection, Row, execute, fetch, pieces, skip_locked},
+    sql::{Connection, Row, by_id, execute, fetch, pieces, skip_locked},
 };
 use crate::event::{DeliveryId, TenantId, WebhookId, now_ms};
 
@@ -16,6 +17,8 @@ use crate::event::{DeliveryId, TenantId, WebhookId, now_ms};
 pub enum Again {
     /// This node holds it now.
     Held(Box<DeliveryRow>),
+    /// It waits behind others of its key, and goes when they have ended.
+    Behind,
     /// It is under way already.
     UnderWay,
     /// Its event is not kept any more.
@@ -66,40 +69,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn take_again(&self, tenant: &TenantId, id: &DeliveryId, node: &str) -> Result<Again, StoreError> {
-        let args = (tenant.to_string(), id.to_string(), node.to_owned());
-        self.write(args, |connection, (tenant, id, node)| {
-            Box::pin(async move {
-                let mut select = Query::select();
-                select
-                    .columns(["state", "lease_owner"])
-                    .from("jf_deliveries")
-                    .and_where(Expr::col("id").eq(id.as_str()))
-                    .and_where(Expr::col("tenant_id").eq(tenant.as_str()))
-                    .lock_exclusive();
-                let rows = fetch(&select, connection).await?;
-                let Some(row) = rows.first() else { return Ok(Again::Unknown) };
-                if row.get::<Option<String>>("lease_owner")?.is_some() {
-                    return Ok(Again::UnderWay);
-                }
-                let state: String = row.get("state")?;
-                let mut update = Query::update();
-                update
-                    .table("jf_deliveries")
-                    .value("state", "pending")
-                    .value("reason", Option::<String>::None)
-                    .value("plugins", Option::<String>::None)
-                    .value("ended_ms", Option::<i64>::None)
-                    .value("retry_from", Expr::col("attempts"))
-                    .and_where(Expr::col("id").eq(id.as_str()));
-                if ["dropped", "plugin_failed"].contains(&state.as_str()) {
-                    update.value("pins", Option::<String>::None);
-                }
-                execute(&update, connection).await?;
-                let row = lease(connection, std::slice::from_ref(id), node).await?.into_iter().next();
-                Ok(row.map_or(Again::EventGone, |row| Again::Held(Box::new(row))))
-            })
-        })
-        .await
+        let args = (tenant.to_string(), id.to_string(), node.to_owned(), self.slot());
+        self.write(args, |connection, args| Box::pin(take_in(connection, args))).await
     }
 
     /// How many deliveries a replay would take. A range of the primary key, since ids grow with time.
@@ -200,25 +171,25 @@ impl Store {
         node: &str,
         limit: usize,
     ) -> Result<Option<ReplayRow>, StoreError> {
-        self.write((job, filter, node.to_owned(), limit), |connection, (job, filter, node, limit)| {
+        let args = (job, filter, node.to_owned(), limit, self.slot());
+        self.write(args, |connection, (job, filter, node, limit, slot)| {
             Box::pin(async move {
-                let mut select = select_replay(filter, &job.last_id);
-                select.column(("d", "id")).order_by(("d", "id"), Order::Asc).limit(*limit as u64);
-                let rows = fetch(&select, connection).await?;
-                let ids = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<String>, _>>()?;
+                let found = matching(connection, filter, &job.last_id, *limit).await?;
+                // Keys are locked before deliveries, here as in the group commit.
+                let mut places = order::lock(connection, &keys_of(filter.webhook, &found)).await?;
                 let mut job = job.clone();
-                job.done += i64::try_from(ids.len()).unwrap_or(0);
-                if let Some(last) = ids.last() {
-                    job.last_id.clone_from(last);
+                job.done += i64::try_from(found.len()).unwrap_or(0);
+                if let Some(last) = found.last() {
+                    job.last_id.clone_from(&last.id);
                 }
-                if ids.len() < *limit {
+                if found.len() < *limit {
                     job.state = "done".to_owned();
                     job.ended_ms = Some(now_ms());
                 }
                 if !keep_place(connection, &job, node).await? {
                     return Ok(None);
                 }
-                requeue(connection, &ids, filter).await?;
+                requeue(connection, &found, filter, &mut places, *slot).await?;
                 Ok(Some(job))
             })
         })
@@ -256,26 +227,150 @@ async fn keep_place(connection: &mut Connection, job: &ReplayRow, node: &str) ->
     Ok(execute(&update, connection).await? == 1)
 }
 
-async fn requeue(connection: &mut Connection, ids: &[String], filter: &ReplayFilter) -> Result<(), sqlx::Error> {
-    for piece in pieces(ids) {
-        for runs_chain_anew in [true, false] {
-            let states = filter.states.iter().filter(|state| is_of_a_chain(state) == runs_chain_anew);
-            let mut update = Query::update();
-            update
-                .table("jf_deliveries")
-                .value("state", "pending")
-                .value("lane", LANE_REPLAYS)
-                .value("due_ms", now_ms())
-                .value("retry_from", Expr::col("attempts"))
-                .value("reason", Option::<String>::None)
-                .value("plugins", Option::<String>::None)
-                .value("ended_ms", Option::<i64>::None)
-                .and_where(Expr::col("id").is_in(piece.iter().map(String::as_str)))
-                .and_where(Expr::col("state").is_in(states.map(String::as_str)));
-            if runs_chain_anew {
-                update.value("pins", Option::<String>::None);
-            }
-            execute(&update, &mut *connection).await?;
+type TakeArgs = (String, String, String, i64);
+
+async fn take_in(connection: &mut Connection, (tenant, id, node, slot): &TakeArgs) -> Result<Again, sqlx::Error> {
+    let mut select = Query::select();
+    select
+        .columns(["state", "webhook_id", "order_key", "due_ms", "lease_owner"])
+        .from("jf_deliveries")
+        .and_where(Expr::col("id").eq(id.as_str()))
+        .and_where(Expr::col("tenant_id").eq(tenant.as_str()));
+    let rows = fetch(&select, connection).await?;
+    let Some(row) = rows.first() else { return Ok(Again::Unknown) };
+    let webhook = WebhookId(row.get("webhook_id")?);
+    // The key is locked before the delivery, here as in the group commit.
+    let key = row.get::<Option<String>>("order_key")?.map(|key| (webhook, key));
+    let place = match &key {
+        Some(key) => order::lock(connection, &Wanted::from([(key.clone(), 1)])).await?.remove(key),
+        None => None,
+    };
+    let rows = fetch(select.lock_exclusive(), connection).await?;
+    let Some(row) = rows.first() else { return Ok(Again::Unknown) };
+    if row.get::<Option<String>>("lease_owner")?.is_some() {
+        return Ok(Again::UnderWay);
+    }
+    let state: String = row.get("state")?;
+    let is_pending = state == "pending";
+    if is_pending && row.get::<Option<i64>>("due_ms")?.is_none() {
+        return Ok(Again::Behind);
+    }
+    let place = place.filter(|_| !is_pending);
+    let is_behind = match &key {
+        Some(key) if place.is_some() => order::has_waiting(connection, key).await?,
+        _ => false,
+    };
+    let mut update = Query::update();
+    update
+        .table("jf_deliveries")
+        .value("state", "pending")
+        .value("reason", Option::<String>::None)
+        .value("plugins", Option::<String>::None)
+        .value("ended_ms", Option::<i64>::None)
+        .value("retry_from", Expr::col("attempts"))
+        .and_where(Expr::col("id").eq(id.as_str()));
+    if is_of_a_chain(&state) {
+        update.value("pins", Option::<String>::None);
+    }
+    if place.is_some() {
+        update.value("order_seq", place);
+    }
+    execute(&update, connection).await?;
+    take_from_totals(connection, webhook, &state, 1, *slot).await?;
+    if is_behind {
+        return Ok(Again::Behind);
+    }
+    let row = lease(connection, std::slice::from_ref(id), node).await?.into_iter().next();
+    Ok(row.map_or(Again::EventGone, |row| Again::Held(Box::new(row))))
+}
+
+/// A delivery that a replay takes.
+struct Found {
+    id: String,
+    order_key: Option<String>,
+}
+
+async fn matching(
+    connection: &mut Connection,
+    filter: &ReplayFilter,
+    last_id: &str,
+    limit: usize,
+) -> Result<Vec<Found>, sqlx::Error> {
+    let mut select = select_replay(filter, last_id);
+    select.columns([("d", "id"), ("d", "order_key")]).order_by(("d", "id"), Order::Asc).limit(limit as u64);
+    let rows = fetch(&select, connection).await?;
+    rows.iter().map(|row| Ok(Found { id: row.get("id")?, order_key: row.get("order_key")? })).collect()
+}
+
+/// How many places are wanted behind each key.
+fn keys_of(webhook: WebhookId, found: &[Found]) -> Wanted {
+    let mut wanted = Wanted::new();
+    for key in found.iter().filter_map(|found| found.order_key.clone()) {
+        *wanted.entry((webhook, key)).or_default() += 1;
+    }
+    wanted
+}
+
+/// Puts deliveries back into the queue; those with a key behind it, in their order.
+async fn requeue(
+    connection: &mut Connection,
+    found: &[Found],
+    filter: &ReplayFilter,
+    places: &mut Wanted,
+    slot: i64,
+) -> Result<(), sqlx::Error> {
+    let (free, ordered): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.order_key.is_none());
+    let placed = ordered.into_iter().map(|found| {
+        let key = (filter.webhook, found.order_key.clone().unwrap_or_default());
+        let next = places.entry(key).or_default();
+        *next += 1;
+        (found.id.as_str(), *next - 1)
+    });
+    let placed: Vec<(&str, i64)> = placed.collect();
+    let free: Vec<&str> = free.into_iter().map(|found| found.id.as_str()).collect();
+    for piece in pieces(&free) {
+        let due = |update: &mut UpdateStatement| {
+            update.value("due_ms", now_ms());
+        };
+        requeue_piece(connection, piece, filter, due, slot).await?;
+    }
+    for piece in pieces(&placed) {
+        let ids: Vec<&str> = piece.iter().map(|(id, _)| *id).collect();
+        let seq = |update: &mut UpdateStatement| {
+            update.value("order_seq", by_id(piece.iter().copied()));
+        };
+        requeue_piece(connection, &ids, filter, seq, slot).await?;
+    }
+    order::promote(connection, places).await
+}
+
+async fn requeue_piece(
+    connection: &mut Connection,
+    ids: &[&str],
+    filter: &ReplayFilter,
+    set: impl Fn(&mut UpdateStatement),
+    slot: i64,
+) -> Result<(), sqlx::Error> {
+    for state in &filter.states {
+        let mut update = Query::update();
+        update
+            .table("jf_deliveries")
+            .value("state", "pending")
+            .value("lane", LANE_REPLAYS)
+            .value("retry_from", Expr::col("attempts"))
+            .value("reason", Option::<String>::None)
+            .value("plugins", Option::<String>::None)
+            .value("ended_ms", Option::<i64>::None)
+            .and_where(Expr::col("id").is_in(ids.iter().copied()))
+            .and_where(Expr::col("state").eq(state.as_str()));
+        set(&mut update);
+        if is_of_a_chain(state) {
+            update.value("pins", Option::<String>::None);
+        }
+        let count = execute(&update, &mut *connection).await?;
+        if count > 0 {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            take_from_totals(connection, filter.webhook, state, count, slot).await?;
         }
     }
     Ok(())

@@ -18,8 +18,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::sql::{Connection, Dialect, Pool};
 
 const READERS: u32 = 4;
-/// Statements kept prepared: 67 lengths of each of the few that are written in batches.
-const STATEMENTS: usize = 600;
+/// Statements kept prepared: 20 lengths of each of the few that are written in batches.
+const STATEMENTS: usize = 300;
 /// 32 MiB a connection (negative: KiB).
 const CACHE_SIZE: &str = "-32768";
 /// The write-ahead log is brought home every 32 MiB: seldom enough not to show in every tenth commit.

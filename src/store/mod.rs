@@ -128,6 +128,10 @@ impl Store {
         self.readers.dialect()
     }
 
+    fn slot(&self) -> i64 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
     fn set_slot(&self, slot: i64) {
         self.slot.store(slot, Ordering::Relaxed);
     }

@@ -87,6 +87,23 @@ pub async fn promote(connection: &mut Connection, wanted: &Wanted) -> Result<(),
     Ok(())
 }
 
+/// Whether a delivery waits behind a key, or is its head.
+pub async fn has_waiting(
+    connection: &mut Connection,
+    (webhook, key): &(WebhookId, String),
+) -> Result<bool, sqlx::Error> {
+    let mut waiting = Query::select();
+    waiting
+        .column("id")
+        .from("jf_deliveries")
+        .and_where(Expr::col("webhook_id").eq(webhook.0))
+        .and_where(Expr::col("order_key").eq(key.as_str()))
+        .and_where(Expr::cust("state = 'pending'"))
+        .and_where(Expr::col("order_seq").is_not_null())
+        .limit(1);
+    Ok(!fetch(&waiting, connection).await?.is_empty())
+}
+
 fn any_of(keys: &[(&(WebhookId, String), &i64)], table: &'static str) -> Cond {
     let column = |name: &'static str| if table.is_empty() { Expr::col(name) } else { Expr::col((table, name)) };
     keys.iter().fold(Cond::any(), |any, ((webhook, key), _)| {

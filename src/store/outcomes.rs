@@ -304,7 +304,7 @@ async fn put_back(connection: &mut Connection, outcomes: &[Outcome]) -> Result<u
     let mut touched = 0;
     for ((before, after, owner), mut rows) in back {
         rows.sort_unstable();
-        for piece in rows.chunks(64) {
+        for piece in pieces(&rows) {
             let mut update = Query::update();
             update
                 .table("jf_deliveries")
@@ -345,6 +345,34 @@ async fn add_totals(connection: &mut Connection, outcomes: &[&Outcome], slot: i6
             *last = Ord::max(*last, Some(attempt.at_ms));
         }
     }
+    write_totals(connection, sums, slot).await
+}
+
+/// Deliveries that left an end to be delivered again: they count where they end next.
+pub(super) async fn take_from_totals(
+    connection: &mut Connection,
+    webhook: WebhookId,
+    state: &str,
+    count: i64,
+    slot: i64,
+) -> Result<(), sqlx::Error> {
+    let mut totals = Totals::default();
+    match DeliveryState::ALL.into_iter().find(|known| known.as_str() == state) {
+        Some(DeliveryState::Delivered) => totals.delivered = -count,
+        Some(DeliveryState::Failed) => totals.failed = -count,
+        Some(DeliveryState::Dropped) => totals.dropped = -count,
+        Some(DeliveryState::PluginFailed) => totals.plugin_failed = -count,
+        Some(DeliveryState::Cancelled) => totals.cancelled = -count,
+        Some(DeliveryState::Pending) | None => return Ok(()),
+    }
+    write_totals(connection, BTreeMap::from([(webhook, totals)]), slot).await
+}
+
+async fn write_totals(
+    connection: &mut Connection,
+    sums: BTreeMap<WebhookId, Totals>,
+    slot: i64,
+) -> Result<(), sqlx::Error> {
     let dialect = connection.dialect();
     let sums: Vec<_> = sums.into_iter().collect();
     for piece in pieces(&sums) {

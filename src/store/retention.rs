@@ -3,9 +3,10 @@
 use sea_query::{Expr, ExprTrait, JoinType, Order, Query};
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, order,
     sql::{Connection, execute, fetch, pieces, skip_locked},
 };
+use crate::event::WebhookId;
 
 /// Rows of one piece.
 const PIECE: u64 = 500;
@@ -123,21 +124,13 @@ impl Store {
                 // Locked first and looked at then, in statements of their own: what waits is seen as it is under the lock.
                 for row in fetch(skip_locked(&mut select), connection).await? {
                     let (webhook, key) = (row.get::<i64>("webhook_id")?, row.get::<String>("order_key")?);
-                    let mut waiting = Query::select();
-                    waiting
-                        .column("id")
-                        .from("jf_deliveries")
-                        .and_where(Expr::col("webhook_id").eq(webhook))
-                        .and_where(Expr::col("order_key").eq(key.as_str()))
-                        .and_where(Expr::cust("state = 'pending'"))
-                        .and_where(Expr::col("order_seq").is_not_null())
-                        .limit(1);
-                    if fetch(&waiting, connection).await?.is_empty() {
+                    let key = (WebhookId(webhook), key);
+                    if !order::has_waiting(connection, &key).await? {
                         let mut delete = Query::delete();
                         delete
                             .from_table("jf_key_order")
                             .and_where(Expr::col("webhook_id").eq(webhook))
-                            .and_where(Expr::col("order_key").eq(key.as_str()));
+                            .and_where(Expr::col("order_key").eq(key.1.as_str()));
                         deleted += execute(&delete, connection).await?;
                     }
                 }

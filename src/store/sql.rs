@@ -256,15 +256,17 @@ pub fn text(value: &str) -> String {
 }
 
 /// Cuts rows into few pieces of few lengths: each piece is a visit to the database, and each length another statement to
-/// be kept prepared. Up to 64 rows go in one piece.
+/// be kept prepared, of which a batch of every length would need many. Up to 16 rows go in one piece.
 pub fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         if rows.is_empty() {
             return None;
         }
         let len = match rows.len() {
-            few @ ..=64 => few,
-            65..128 => 64,
+            few @ ..=16 => few,
+            17..32 => 16,
+            32..64 => 32,
+            64..128 => 64,
             128..256 => 128,
             _ => 256,
         };
@@ -292,6 +294,7 @@ mod tests {
         let rows: Vec<u32> = (0..715).collect();
         let lengths: Vec<_> = pieces(&rows).map(<[u32]>::len).collect();
         assert_eq!(lengths, [256, 256, 128, 64, 11]);
+        assert_eq!(pieces(&rows[..63]).map(<[u32]>::len).collect::<Vec<_>>(), [32, 16, 15]);
         assert_eq!(pieces(&rows).flatten().copied().collect::<Vec<_>>(), rows);
     }
 }
