@@ -5,8 +5,8 @@ use crate::support::databases::Kind;
 use crate::support::load::{Load, WhenItBreaks};
 use crate::support::receiver::Door;
 use crate::support::wait::PATIENCE;
-use crate::support::webhooks::Webhook;
-use crate::support::{Answer, Database, Receiver, Server, eventually, find, on_every_database};
+use crate::support::webhooks::all_is_finished_and_counted_once;
+use crate::support::{Answer, Database, Receiver, Server, eventually, on_every_database};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -59,8 +59,9 @@ async fn webhooks_made_before_a_crash_are_in_force_after_it() {
 const UNFINISHED: i64 = 500;
 /// One webhook answers at once, so that the kill falls between a POST and its record; the others let work pile up.
 const PROMPT: &str = "/prompt";
-const LATE: [&str; 2] = ["/late", "/later"];
-const PATHS: [&str; 3] = [PROMPT, LATE[0], LATE[1]];
+const LATE: &str = "/late";
+const ORDERED: &str = "/ordered";
+const PATHS: [&str; 3] = [PROMPT, LATE, ORDERED];
 const PUBLISHERS: usize = 6;
 
 on_every_database! { relaxed:
@@ -94,7 +95,8 @@ async fn kill_the_server(database: Database, wanted: usize) {
     let receiver = Receiver::start().await;
     let mut webhooks = Vec::new();
     for path in PATHS {
-        webhooks.push(server.webhook("acme", &receiver.url_of(path)).await);
+        let fields = json!({"ordering": if path == ORDERED { "key" } else { "none" }});
+        webhooks.push(server.webhook_with("acme", &receiver.url_of(path), fields).await);
     }
     let mut account = Account::default();
     let (mut rounds, mut counted, mut unfinished) = (0, 0, Vec::new());
@@ -126,7 +128,7 @@ async fn kill_the_server(database: Database, wanted: usize) {
         ids.extend(load.end().await);
         let left = format!("state = 'pending' AND event_id LIKE 'r{rounds}-%'");
         let left = database.count(&format!("SELECT COUNT(*) FROM jf_deliveries WHERE {left}")).await;
-        nothing_is_marked_delivered_that_was_not(&database, &mut account, &receiver).await;
+        account.has_all_that_is_marked_delivered(&receiver, &database).await;
         counted += usize::from(left >= UNFINISHED);
         unfinished.push(left);
 
@@ -137,44 +139,17 @@ async fn kill_the_server(database: Database, wanted: usize) {
         // Where the database is shared, each round waits ten seconds for what the dead server held: three wait together.
         if rounds % MOMENTS.len() == 0 || counted == wanted {
             account.expect(&receiver, &ids, &PATHS).await;
-            everything_is_finished_and_counted_once(&database, &webhooks).await;
+            all_is_finished_and_counted_once(&database, &webhooks).await;
             events += std::mem::take(&mut ids).len();
         }
     }
-    nothing_is_marked_delivered_that_was_not(&database, &mut account, &receiver).await;
+    account.has_all_that_is_marked_delivered(&receiver, &database).await;
     let (requests, duplicates) = (account.requests(), account.duplicates());
     println!(
         "{:?}: {rounds} kills of the server, {counted} counted; {events} events answered 202, {requests} requests, \
          {duplicates} duplicates, all explained; unfinished after the kills: {unfinished:?}",
         database.kind()
     );
-}
-
-async fn nothing_is_marked_delivered_that_was_not(database: &Database, account: &mut Account, receiver: &Receiver) {
-    let marked = database.texts("SELECT id FROM jf_deliveries WHERE state = 'delivered'").await;
-    account.take_in(receiver);
-    let answered = account.answered();
-    let wrong: Vec<_> = marked.iter().filter(|id| !answered.contains(id.as_str())).take(5).collect();
-    assert!(wrong.is_empty(), "marked as delivered, and never answered: {wrong:?}…");
-}
-
-/// Also what was sent twice, or written twice, counts once.
-async fn everything_is_finished_and_counted_once(database: &Database, webhooks: &[Webhook]) {
-    eventually("nothing to be pending", || async {
-        let pending = database.count("SELECT COUNT(*) FROM jf_deliveries WHERE state = 'pending'").await;
-        (pending == 0).then_some(())
-    })
-    .await;
-    for webhook in webhooks {
-        let count = |table: &str, state: &str| {
-            let id = webhook.id;
-            format!("SELECT COUNT(*) FROM {table} WHERE webhook_id = {id} AND state = '{state}'")
-        };
-        let delivered = database.count(&count("jf_deliveries", "delivered")).await;
-        assert_eq!(database.count(&count("jf_attempts", "succeeded")).await, delivered);
-        let totals = webhook.stats().await;
-        assert_eq!(find(&totals, "delivered").and_then(serde_json::Value::as_i64), Some(delivered), "{totals}");
-    }
 }
 
 #[tokio::test]
@@ -205,7 +180,8 @@ async fn kill_the_database(mut database: Database, rounds: usize) {
     let receiver = Receiver::start().await;
     let mut webhooks = Vec::new();
     for path in PATHS {
-        webhooks.push(server.webhook("acme", &receiver.url_of(path)).await);
+        let fields = json!({"ordering": if path == ORDERED { "key" } else { "none" }});
+        webhooks.push(server.webhook_with("acme", &receiver.url_of(path), fields).await);
     }
     let mut account = Account::default();
     let (mut events, mut refused, mut slowest) = (0, 0, Duration::ZERO);
@@ -236,8 +212,8 @@ async fn kill_the_database(mut database: Database, rounds: usize) {
         account.expect(&receiver, &ids, &PATHS).await;
         events += ids.len();
     }
-    everything_is_finished_and_counted_once(&database, &webhooks).await;
-    nothing_is_marked_delivered_that_was_not(&database, &mut account, &receiver).await;
+    all_is_finished_and_counted_once(&database, &webhooks).await;
+    account.has_all_that_is_marked_delivered(&receiver, &database).await;
     assert!(slowest < PATIENCE, "a publisher waited {slowest:?} for its answer");
     let (requests, duplicates) = (account.requests(), account.duplicates());
     println!(

@@ -1,9 +1,10 @@
 //! The account of a receiver: what came, how often, and whether a fault explains what came again.
 
+use super::databases::Database;
 use super::receiver::{Received, Receiver};
-use super::wait::PATIENCE;
+use super::wait::{PATIENCE, within};
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Of each event at each path, everything that was received, in order.
 #[derive(Default)]
@@ -65,9 +66,41 @@ impl Account {
     }
 
     /// The deliveries whose sender may know that they were received.
-    pub fn answered(&self) -> HashSet<&str> {
+    fn answered(&self) -> HashSet<&str> {
         let all = self.received.values().flatten().filter(|request| request.answered().is_some());
         all.map(|request| request.header("webhook-id")).collect()
+    }
+
+    /// Makes sure that nothing is marked as delivered whose sender cannot know that it was received.
+    pub async fn has_all_that_is_marked_delivered(&mut self, receiver: &Receiver, database: &Database) {
+        let marked = database.texts("SELECT id FROM jf_deliveries WHERE state = 'delivered'").await;
+        self.take_in(receiver);
+        let answered = self.answered();
+        let wrong: Vec<_> = marked.iter().filter(|id| !answered.contains(id.as_str())).take(5).collect();
+        assert!(wrong.is_empty(), "marked as delivered, and never answered: {wrong:?}…");
+    }
+
+    /// Waits until each of these events has come to this path after `since`; answers how long the last one took.
+    pub async fn expect_since(&mut self, receiver: &Receiver, ids: &[String], path: &str, since: Instant) -> Duration {
+        let mut latest = Duration::ZERO;
+        for id in ids {
+            let came = |account: &Account| {
+                let requests = account.received.get(&(path.to_owned(), id.clone()))?;
+                requests.iter().find(|request| request.at > since).map(|request| request.at - since)
+            };
+            let what = format!("event {id} at {path} again");
+            let took = within(PATIENCE * 2, &what, async {
+                loop {
+                    self.take_in(receiver);
+                    if let Some(took) = came(self) {
+                        return took;
+                    }
+                    receiver.more_than(self.looked_at).await;
+                }
+            });
+            latest = latest.max(took.await);
+        }
+        latest
     }
 
     /// How many requests came again, after making sure of each that it is the same delivery, with the same bytes, and

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+/// Few, so that publishers meet behind them.
+const KEYS: usize = 7;
+
 pub struct Load {
     shared: Arc<Shared>,
     publishers: Vec<JoinHandle<()>>,
@@ -64,6 +67,13 @@ impl Load {
         *self.shared.slowest.lock().expect("no publisher panics")
     }
 
+    /// Waits until so many events were answered 202 in all, however many that are.
+    pub async fn accept_many(&self, count: usize) {
+        while self.accepted() < count {
+            self.accept_more(200.min(count - self.accepted())).await;
+        }
+    }
+
     /// Waits until so many more events were answered 202.
     pub async fn accept_more(&self, count: usize) {
         let goal = self.accepted() + count;
@@ -112,7 +122,9 @@ impl Shared {
         let mut pause = tokio::time::interval(Duration::from_millis(20));
         for n in 0.. {
             let ids: Vec<String> = (0..many).map(|item| format!("{name}-{n}-{item}")).collect();
-            let events = ids.iter().map(|id| json!({"id": id, "type": "call.ended", "data": {"n": n}}));
+            let events = ids.iter().map(
+                |id| json!({"id": id, "type": "call.ended", "key": format!("key-{}", n % KEYS), "data": {"n": n}}),
+            );
             let body = if many == 1 { events.clone().next().expect("there is one") } else { events.collect() };
             loop {
                 if self.ending.load(Ordering::SeqCst) {
