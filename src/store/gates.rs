@@ -3,11 +3,11 @@
 
 use std::cmp::max;
 
-use sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_query::{Expr, ExprTrait, Func, OnConflict, Query};
 
 use super::{
     Store, StoreError,
-    sql::{Connection, Row, execute, fetch, insert_new},
+    sql::{Connection, Dialect, Row, execute, fetch, insert_new},
 };
 use crate::event::{WebhookId, now_ms};
 
@@ -21,6 +21,8 @@ pub struct GateRow {
     pub failing_since_ms: Option<i64>,
 }
 
+const GATE_COLUMNS: [&str; 4] = ["paused_until_ms", "open_until_ms", "open_for_ms", "failing_since_ms"];
+
 /// Rate-limited deliveries are claimed so far ahead at most: what a node holds, no other one can send.
 const AHEAD_MS: i64 = 2_000;
 const US_PER_MS: i64 = 1_000;
@@ -30,9 +32,7 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn gates(&self) -> Result<Vec<(WebhookId, GateRow)>, StoreError> {
         let mut select = Query::select();
-        select
-            .columns(["webhook_id", "paused_until_ms", "open_until_ms", "open_for_ms", "failing_since_ms"])
-            .from("jf_gates");
+        select.columns(["webhook_id"].into_iter().chain(GATE_COLUMNS)).from("jf_gates");
         let read = |row: &Row| {
             let gate = GateRow {
                 paused_until_ms: row.get("paused_until_ms")?,
@@ -46,18 +46,56 @@ impl Store {
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// Tells the other nodes how a webhook stands.
+    /// Tells the other nodes what this one has learned of a webhook. They may have learned other things at the same time,
+    /// so a pause stays until its end; of two failures the longer word counts; only a success takes back a failure.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn put_gate(&self, webhook: WebhookId, gate: GateRow) -> Result<(), StoreError> {
-        self.write((webhook, gate), |connection, (webhook, gate)| {
+        self.upsert_gate(webhook, gate, move |dialect, on_conflict| {
+            let old = |name: &'static str| Expr::col(("jf_gates", name));
+            let later = |name| Func::greatest([old(name), dialect.excluded(name)]);
+            on_conflict.value("paused_until_ms", later("paused_until_ms"));
+            if gate.failing_since_ms.is_some() {
+                let name = "failing_since_ms";
+                let new = || dialect.excluded(name);
+                let earlier = Func::least([Func::coalesce([old(name), new()]).into(), new()]);
+                on_conflict
+                    .value("open_until_ms", later("open_until_ms"))
+                    .value("open_for_ms", later("open_for_ms"))
+                    .value(name, earlier);
+            } else {
+                on_conflict.update_columns(["open_until_ms", "open_for_ms", "failing_since_ms"]);
+            }
+        })
+        .await
+    }
+
+    /// Nothing that was learned of a webhook counts any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn clear_gate(&self, webhook: WebhookId) -> Result<(), StoreError> {
+        self.upsert_gate(webhook, GateRow::default(), |_, on_conflict| {
+            on_conflict.update_columns(GATE_COLUMNS);
+        })
+        .await
+    }
+
+    async fn upsert_gate(
+        &self,
+        webhook: WebhookId,
+        gate: GateRow,
+        where_there_is_one: impl Fn(Dialect, &mut OnConflict) + Send + Sync + 'static,
+    ) -> Result<(), StoreError> {
+        self.write((webhook, gate), move |connection, (webhook, gate)| {
+            let mut on_conflict = OnConflict::column("webhook_id");
+            where_there_is_one(connection.dialect(), &mut on_conflict);
             Box::pin(async move {
-                let columns = ["paused_until_ms", "open_until_ms", "open_for_ms", "failing_since_ms"];
                 let mut upsert = Query::insert();
                 upsert
                     .into_table("jf_gates")
-                    .columns(["webhook_id"].into_iter().chain(columns))
+                    .columns(["webhook_id"].into_iter().chain(GATE_COLUMNS))
                     .values_panic([
                         webhook.0.into(),
                         gate.paused_until_ms.into(),
@@ -65,7 +103,7 @@ impl Store {
                         gate.open_for_ms.into(),
                         gate.failing_since_ms.into(),
                     ])
-                    .on_conflict(OnConflict::column("webhook_id").update_columns(columns).to_owned());
+                    .on_conflict(on_conflict);
                 execute(&upsert, connection).await.map(|_| ())
             })
         })

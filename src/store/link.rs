@@ -152,9 +152,14 @@ impl Location {
 }
 
 /// Snapshots that move with each statement: a batch must see what another node has just committed. Nobody waits for a
-/// lock for ever.
-const MYSQL_SESSION: &str =
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION innodb_lock_wait_timeout = 10";
+/// lock for ever. A node that froze or lost its network in the middle of a transaction has its locks for five seconds: all
+/// others wait for them, and are to take over what it held. MySQL has no such limit but the one on all idle connections,
+/// which are opened again when they are needed.
+const MYSQL_SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                             SET SESSION innodb_lock_wait_timeout = 10 \
+                             /*M!100300 , idle_transaction_timeout = 5 */ /*!80000 , wait_timeout = 5 */";
+/// The same.
+const POSTGRES_SESSION: [(&str, &str); 2] = [("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "5s")];
 
 fn sqlite(path: &std::path::Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -178,7 +183,7 @@ fn postgres(options: &PgConnectOptions) -> PgConnectOptions {
     options
         .clone()
         .application_name("jackfield")
-        .options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")])
+        .options(POSTGRES_SESSION)
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging()
 }
@@ -305,9 +310,10 @@ fn code(error: &sqlx::Error) -> Option<String> {
     }
 }
 
-/// A deadlock, or a lock that took too long: the same transaction may go through now.
+/// A deadlock, a lock that took too long, or a pause of this node that did: the same transaction may go through now.
 pub fn is_retried(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| ["40001", "40P01", "55P03", "1213", "1205", "1020"].contains(&code.as_str()))
+    code(error)
+        .is_some_and(|code| ["40001", "40P01", "55P03", "25P03", "1213", "1205", "1020"].contains(&code.as_str()))
 }
 
 /// The connection is gone, or the server is going.

@@ -1,7 +1,7 @@
 //! What becomes of deliveries: recorded in batches with the group commit, each fenced by the attempt it follows.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -137,51 +137,58 @@ impl Outcome {
     }
 }
 
-/// Writes a batch of outcomes. Deliveries come first, each fenced; what belongs to one that another node has taken further
-/// is left out, so that a batch that is written twice counts once.
-pub(super) async fn record(connection: &mut Connection, outcomes: &[Outcome], slot: i64) -> Result<(), sqlx::Error> {
+/// Writes a batch of outcomes, each fenced by the attempt that it follows. False: some came too late, and nobody can tell
+/// which; the transaction is to be begun anew with [`in_time`] alone, so that what is written twice counts once.
+pub(super) async fn record(connection: &mut Connection, outcomes: &[&Outcome], slot: i64) -> Result<bool, sqlx::Error> {
     if outcomes.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let mut touched = end_deliveries(connection, outcomes).await?;
     touched += put_back(connection, outcomes).await?;
-    let all: Vec<&Outcome> = outcomes.iter().collect();
-    let written = if touched == outcomes.len() as u64 { all } else { only_written(connection, all).await? };
-    insert_bodies(connection, &written).await?;
-    insert_attempts(connection, &written).await?;
-    add_totals(connection, &written, slot).await
+    if touched != outcomes.len() as u64 {
+        return Ok(false);
+    }
+    insert_bodies(connection, outcomes).await?;
+    insert_attempts(connection, outcomes).await?;
+    add_totals(connection, outcomes, slot).await?;
+    Ok(true)
 }
 
-/// Those whose delivery stands as the outcome says: the others were too late. Rows and fences are compared, since a count
-/// does not say which.
-async fn only_written<'a>(
+/// Locks the deliveries and tells which outcomes their fences let pass: of two of one delivery, the first.
+pub(super) async fn in_time<'a>(
     connection: &mut Connection,
-    outcomes: Vec<&'a Outcome>,
+    outcomes: &'a [Outcome],
 ) -> Result<Vec<&'a Outcome>, sqlx::Error> {
-    let mut stands: HashSet<(String, u32, String)> = HashSet::new();
-    for piece in pieces(&outcomes) {
+    let mut ids: Vec<&str> = outcomes.iter().map(|outcome| outcome.delivery.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut pending: HashMap<String, (u32, Option<String>)> = HashMap::new();
+    for piece in pieces(&ids) {
         let mut select = Query::select();
         select
-            .columns(["id", "attempts", "state"])
+            .columns(["id", "attempts", "lease_owner"])
             .from("jf_deliveries")
-            .and_where(Expr::col("id").is_in(piece.iter().map(|outcome| outcome.delivery.as_str())));
+            .and_where(Expr::col("id").is_in(piece.iter().copied()))
+            .and_where(Expr::col("state").eq("pending"))
+            .lock_exclusive();
         for row in fetch(&select, &mut *connection).await? {
-            stands.insert((row.get("id")?, row.get_u32("attempts")?, row.get("state")?));
+            pending.insert(row.get("id")?, (row.get_u32("attempts")?, row.get("lease_owner")?));
         }
     }
-    let stands = |outcome: &Outcome| {
-        let state = match &outcome.next {
-            Next::End { state, .. } => *state,
-            _ => DeliveryState::Pending,
-        };
-        stands.contains(&(outcome.delivery.to_string(), outcome.attempts_after(), state.as_str().to_owned()))
+    let mut passes = |outcome: &&Outcome| {
+        let id = outcome.delivery.as_str();
+        let stands = pending.get(id).is_some_and(|(attempts, owner)| {
+            let owned = !matches!(outcome.next, Next::Release { .. }) || owner.as_deref() == Some(&*outcome.node);
+            *attempts == outcome.attempts_before && owned
+        });
+        if stands {
+            pending.remove(id);
+        } else {
+            tracing::debug!(delivery.id = %id, "the outcome of delivery {id} came after a newer one and is left out");
+        }
+        stands
     };
-    let (written, late): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| stands(outcome));
-    for outcome in late {
-        let id = &outcome.delivery;
-        tracing::debug!(delivery.id = %id, "the outcome of delivery {id} came after a newer one and is left out");
-    }
-    Ok(written)
+    Ok(outcomes.iter().filter(|outcome| passes(outcome)).collect())
 }
 
 async fn insert_bodies(connection: &mut Connection, outcomes: &[&Outcome]) -> Result<(), sqlx::Error> {
@@ -251,7 +258,7 @@ async fn insert_attempts(connection: &mut Connection, outcomes: &[&Outcome]) -> 
     Ok(())
 }
 
-async fn end_deliveries(connection: &mut Connection, outcomes: &[Outcome]) -> Result<u64, sqlx::Error> {
+async fn end_deliveries(connection: &mut Connection, outcomes: &[&Outcome]) -> Result<u64, sqlx::Error> {
     type Same<'a> = (DeliveryState, Option<&'a str>, Option<&'a str>, u32, u32);
     let mut ended: HashMap<Same, Vec<&str>> = HashMap::new();
     for outcome in outcomes {
@@ -289,7 +296,7 @@ async fn end_deliveries(connection: &mut Connection, outcomes: &[Outcome]) -> Re
 
 /// Retries and releases, many in one update. A release is fenced by the lease too: it counts nothing, so that the number
 /// of attempts does not tell whether another node has taken it since.
-async fn put_back(connection: &mut Connection, outcomes: &[Outcome]) -> Result<u64, sqlx::Error> {
+async fn put_back(connection: &mut Connection, outcomes: &[&Outcome]) -> Result<u64, sqlx::Error> {
     type Same<'a> = (u32, u32, Option<&'a str>);
     let mut back: HashMap<Same, Vec<(&str, i64)>> = HashMap::new();
     for outcome in outcomes {

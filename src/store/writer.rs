@@ -153,7 +153,7 @@ impl Writer {
     }
 
     async fn try_write(&self, batch: &Batch) -> Result<Vec<Committed>, Failed> {
-        let mut tries = 0;
+        let (mut tries, mut some_are_late) = (0, false);
         loop {
             tries += 1;
             let mut held = self.links.hold().await?;
@@ -168,9 +168,15 @@ impl Writer {
                 return Err(error.into());
             }
             let slot = self.slot.load(Ordering::Relaxed);
-            let written = tokio::time::timeout(PATIENCE, batch.write_in(connection, slot)).await;
+            let written = tokio::time::timeout(PATIENCE, batch.write_in(connection, slot, some_are_late)).await;
             let failed = match written {
-                Ok(Ok(committed)) => return Ok(committed),
+                Ok(Ok(Some(committed))) => return Ok(committed),
+                Ok(Ok(None)) if tries < MAX_TRIES => {
+                    some_are_late = true;
+                    held.roll_back().await;
+                    continue;
+                }
+                Ok(Ok(None)) => Error::RowNotFound.into(),
                 Ok(Err(failed)) => failed,
                 Err(_) => Failed { error: Error::PoolTimedOut, in_doubt: true },
             };
@@ -242,18 +248,30 @@ impl Batch {
         keys
     }
 
-    /// Everything between begin and commit, and the commit.
-    async fn write_in(&self, connection: &mut Connection, slot: i64) -> Result<Vec<Committed>, Failed> {
+    /// Everything between begin and commit, and the commit. None: some outcomes came too late, which must be known from
+    /// the beginning.
+    async fn write_in(
+        &self,
+        connection: &mut Connection,
+        slot: i64,
+        some_are_late: bool,
+    ) -> Result<Option<Vec<Committed>>, Failed> {
         let keys = self.keys();
         let mut places = if keys.is_empty() { Wanted::new() } else { order::lock(connection, &keys).await? };
         let events: Vec<&NewEvent> = self.commits.iter().flat_map(|(events, _)| events).collect();
         let committed = events::insert(connection, &events, &mut places).await?;
-        outcomes::record(connection, &self.outcomes, slot).await?;
+        let in_time = match some_are_late {
+            true => outcomes::in_time(connection, &self.outcomes).await?,
+            false => self.outcomes.iter().collect(),
+        };
+        if !outcomes::record(connection, &in_time, slot).await? {
+            return Ok(None);
+        }
         if !keys.is_empty() {
             order::promote(connection, &keys).await?;
         }
         match connection.control("COMMIT").await {
-            Ok(()) => Ok(committed),
+            Ok(()) => Ok(Some(committed)),
             // SQLite's is a file of ours: what failed was not written.
             Err(error) => Err(Failed { in_doubt: connection.dialect() != Dialect::Sqlite && is_lost(&error), error }),
         }

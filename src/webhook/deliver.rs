@@ -146,7 +146,7 @@ impl Deliverer {
     /// What failed before says nothing about a webhook any more.
     pub async fn renew(&self, webhook: WebhookId) -> Result<(), StoreError> {
         self.scheduler.forget_gate(webhook);
-        self.store.put_gate(webhook, GateRow::default()).await
+        self.store.clear_gate(webhook).await
     }
 
     async fn prepare(&self, webhook: &Webhook, job: &Job) -> Prepared {

@@ -148,6 +148,16 @@ impl Gate {
         }
     }
 
+    /// What other nodes told beside what this one has just said itself, which may not stand there yet. After a success, an
+    /// open circuit there may be the old one.
+    pub fn add(&mut self, row: GateRow) {
+        self.paused_until_ms = self.paused_until_ms.max(row.paused_until_ms);
+        if self.failing_since_ms.is_some() {
+            self.open_until_ms = self.open_until_ms.max(row.open_until_ms);
+            self.open_for_ms = self.open_for_ms.max(row.open_for_ms);
+        }
+    }
+
     pub fn row(&self) -> GateRow {
         GateRow {
             paused_until_ms: self.paused_until_ms,
@@ -247,5 +257,17 @@ mod tests {
         assert_eq!((gate.circuit(50), gate.row()), (Circuit::Open { until_ms: 90 }, row));
         gate.take(GateRow::default());
         assert!(gate.is_default());
+    }
+
+    #[test]
+    fn what_another_node_told_is_added_to_what_this_one_has_just_said() {
+        let told = GateRow { paused_until_ms: 70, open_until_ms: 90, open_for_ms: 30, failing_since_ms: Some(5) };
+        let mut gate = Gate::default();
+        failed(&mut gate, 2, 10);
+        gate.add(told);
+        assert_eq!((gate.circuit(50), gate.paused_until_ms(50)), (Circuit::Open { until_ms: 90 }, Some(70)));
+        gate.report(Report::Success, 60);
+        gate.add(told);
+        assert_eq!((gate.circuit(60), gate.paused_until_ms(60)), (Circuit::Closed, Some(70)), "that was before");
     }
 }

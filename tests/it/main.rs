@@ -17,6 +17,7 @@ mod hostile_guests;
 mod hostile_receivers;
 mod limits;
 mod neighbours;
+mod nodes;
 mod online;
 mod plain_sql;
 mod plugin_files;

@@ -9,7 +9,7 @@ use crate::{
     webhook::gate::{Circuit, Consequence, Gate, Report},
 };
 
-/// What this node has just said itself is not taken back by a row that was read a moment before.
+/// What this node has just said itself is not taken back by a row that was read a moment before; what others said is added.
 const OWN_WORD: Duration = Duration::from_secs(5);
 
 pub(super) fn pass(gate: &Gate, now: i64) -> Pass {
@@ -55,11 +55,12 @@ impl Scheduler {
             let mut state = self.state();
             for (webhook, row) in rows {
                 let (gate, said) = state.gates.entry(webhook).or_default();
-                if said.is_some_and(|said| said.elapsed() < OWN_WORD) {
-                    continue;
-                }
                 let before = gate.held_until_ms(now);
-                gate.take(row);
+                if said.is_some_and(|said| said.elapsed() < OWN_WORD) {
+                    gate.add(row);
+                } else {
+                    gate.take(row);
+                }
                 if gate.held_until_ms(now) > before {
                     held.push(webhook);
                 }

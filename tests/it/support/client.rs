@@ -94,9 +94,13 @@ impl Client {
 
     /// POSTs an event; answers whatever comes, or nothing when the connection broke: for tests that kill the server.
     pub async fn try_publish(&self, event: &Value) -> Option<u16> {
-        let request = self.http.post(format!("{}/api/v1/events", self.base)).header("content-type", "application/json");
-        let request = request.bearer_auth(self.token.as_deref().unwrap_or_default()).body(event.to_string());
-        Some(request.send().await.ok()?.status().as_u16())
+        Some(self.try_post("/api/v1/events", event).await?.status)
+    }
+
+    /// The whole answer, or nothing when the connection broke.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<Reply> {
+        let body = body.to_string().into_bytes();
+        self.try_send("POST", path, Some("application/json"), body, &[]).await.ok()
     }
 
     async fn send(
@@ -107,8 +111,20 @@ impl Client {
         body: Vec<u8>,
         headers: &[(&str, &str)],
     ) -> Reply {
+        let sent = self.try_send(method, path, content_type, body, headers).await;
+        sent.unwrap_or_else(|e| panic!("{method} {path} was not answered whole: {e:?}"))
+    }
+
+    async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: Option<&str>,
+        body: Vec<u8>,
+        headers: &[(&str, &str)],
+    ) -> Result<Reply, reqwest::Error> {
         let method: reqwest::Method = method.parse().expect("a method's name");
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base)).body(body);
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).body(body);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
@@ -118,11 +134,11 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.send().await.unwrap_or_else(|e| panic!("{method} {path} was not answered: {e:?}"));
+        let answer = request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let text = answer.text().await.unwrap_or_else(|e| panic!("{method} {path} broke off: {e:?}"));
+        let text = answer.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Reply { status, headers, text, body }
+        Ok(Reply { status, headers, text, body })
     }
 }
 

@@ -62,6 +62,11 @@ impl Database {
         Database::start(Kind::Postgres, Durability::AsInstalled).await
     }
 
+    /// One that is set as it is installed.
+    pub async fn durable(kind: Kind) -> Database {
+        Database::start(kind, Durability::AsInstalled).await
+    }
+
     /// One that forces nothing to disk.
     pub async fn relaxed(kind: Kind) -> Database {
         Database::start(kind, Durability::Relaxed).await

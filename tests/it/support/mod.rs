@@ -1,9 +1,11 @@
 //! What the tests are written with: a real server, its clients, a receiver of deliveries, and guests.
 
+pub mod account;
 pub mod client;
 pub mod databases;
 pub mod dns;
 pub mod guests;
+pub mod load;
 pub mod peer;
 pub mod pending;
 pub mod ports;
@@ -30,10 +32,15 @@ pub use wait::{eventually, within};
 use std::path::PathBuf;
 
 /// One test for each case and each database, named `…::mariadb::a_case`, of functions that take a [`Database`] and its
-/// kind of start: `relaxed`, or `durable` where a server is killed.
+/// kind of start: `relaxed`, or `durable` where the database's server is killed. `servers` leaves the file out, which is
+/// one node's alone.
 macro_rules! on_every_database {
     ($start:ident: $($case:ident,)+) => {
         $crate::support::on_every_database!(@one sqlite Sqlite $start $($case)+);
+        $crate::support::on_every_database!(@one mariadb MariaDb $start $($case)+);
+        $crate::support::on_every_database!(@one postgres Postgres $start $($case)+);
+    };
+    (servers $start:ident: $($case:ident,)+) => {
         $crate::support::on_every_database!(@one mariadb MariaDb $start $($case)+);
         $crate::support::on_every_database!(@one postgres Postgres $start $($case)+);
     };

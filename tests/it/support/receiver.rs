@@ -11,9 +11,9 @@ use serde_json::Value;
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub struct Receiver {
     pub address: SocketAddr,
@@ -32,6 +32,8 @@ pub struct Received {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub at: Instant,
+    /// Set when an answer is about to go out; one whose sender has died first never gets any.
+    answered: Arc<OnceLock<Instant>>,
 }
 
 /// What to answer.
@@ -41,6 +43,22 @@ pub struct Answer {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     hangs: bool,
+    /// It goes out when this door is open.
+    behind: Option<watch::Receiver<bool>>,
+}
+
+/// What answers wait behind. Dropping it lets none of them go.
+#[derive(Clone)]
+pub struct Door(watch::Sender<bool>);
+
+impl Door {
+    pub fn shut() -> Door {
+        Door(watch::Sender::new(false))
+    }
+
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
 }
 
 type Chooser = dyn Fn(&Received) -> Answer + Send + Sync;
@@ -192,6 +210,26 @@ impl Receiver {
         assert_eq!(delivery.header("x-webhook-event"), marker, "something came before the marker: {}", delivery.text());
     }
 
+    pub fn count(&self) -> usize {
+        self.requests().len()
+    }
+
+    /// What came after the first so many.
+    pub fn after(&self, count: usize) -> Vec<Received> {
+        self.requests()[count..].to_vec()
+    }
+
+    /// Waits until there are more than so many.
+    pub async fn more_than(&self, count: usize) {
+        loop {
+            let arrival = self.inner.arrived.notified();
+            if self.requests().len() > count {
+                return;
+            }
+            arrival.await;
+        }
+    }
+
     /// Everything received so far.
     pub fn all(&self) -> Vec<Received> {
         self.requests().clone()
@@ -214,7 +252,7 @@ impl Drop for Receiver {
 
 impl Answer {
     pub fn status(status: u16) -> Answer {
-        Answer { status, headers: Vec::new(), body: Vec::new(), hangs: false }
+        Answer { status, headers: Vec::new(), body: Vec::new(), hangs: false, behind: None }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Answer {
@@ -231,11 +269,20 @@ impl Answer {
     pub fn never() -> Answer {
         Answer { hangs: true, ..Answer::status(200) }
     }
+
+    /// The same, as soon as the door is open.
+    pub fn behind(self, door: &Door) -> Answer {
+        Answer { behind: Some(door.0.subscribe()), ..self }
+    }
 }
 
 impl Received {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    pub fn answered(&self) -> Option<Instant> {
+        self.answered.get().copied()
     }
 
     pub fn text(&self) -> String {
@@ -255,7 +302,9 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let request = Received { path: uri.path().to_owned(), version, headers, body, at: Instant::now() };
+    let request =
+        Received { path: uri.path().to_owned(), version, headers, body, at: Instant::now(), answered: Arc::default() };
+    let answered = request.answered.clone();
     let choose = {
         let mut script = inner.script.lock().expect("no handler panics");
         match script.next.pop_front() {
@@ -269,6 +318,12 @@ async fn receive(
     if answer.hangs {
         std::future::pending::<()>().await;
     }
+    if let Some(mut door) = answer.behind
+        && door.wait_for(|open| *open).await.is_err()
+    {
+        std::future::pending::<()>().await;
+    }
+    let _ = answered.set(Instant::now());
     let mut response = Response::builder().status(answer.status);
     for (name, value) in &answer.headers {
         response = response.header(name, value);

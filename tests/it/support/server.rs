@@ -190,9 +190,22 @@ impl Server {
 
     /// SIGTERM, without waiting.
     pub fn ask_to_stop(&self) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().expect("sh is there");
-        assert!(status.success(), "the server was not there to be stopped");
+        self.signal("TERM");
+    }
+
+    /// SIGSTOP: it does nothing until it may go on, and finds that time has passed.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id();
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().expect("sh is there");
+        assert!(status.success(), "the server was not there to get a SIG{name}");
     }
 
     /// Waits at most `limit` for the process to end.

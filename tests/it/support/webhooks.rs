@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::wait::eventually;
-use super::{Server, find, items};
+use super::{Database, Server, find, items};
 use serde_json::{Value, json};
 
 /// A webhook of one tenant.
@@ -90,5 +90,24 @@ impl Webhook {
             items(&listed.body).into_iter().find(|d| d["webhook_id"] == self.id)
         })
         .await
+    }
+}
+
+/// Also what was sent twice, or written twice, counts once.
+pub async fn all_is_finished_and_counted_once(database: &Database, webhooks: &[Webhook]) {
+    eventually("nothing to be pending", || async {
+        let pending = database.count("SELECT COUNT(*) FROM jf_deliveries WHERE state = 'pending'").await;
+        (pending == 0).then_some(())
+    })
+    .await;
+    for webhook in webhooks {
+        let count = |table: &str, state: &str| {
+            let id = webhook.id;
+            format!("SELECT COUNT(*) FROM {table} WHERE webhook_id = {id} AND state = '{state}'")
+        };
+        let delivered = database.count(&count("jf_deliveries", "delivered")).await;
+        assert_eq!(database.count(&count("jf_attempts", "succeeded")).await, delivered);
+        let totals = webhook.stats().await;
+        assert_eq!(find(&totals, "delivered").and_then(Value::as_i64), Some(delivered), "{totals}");
     }
 }
