@@ -234,7 +234,9 @@ impl Database {
         command
             .arg(format!("--datadir={}", self.data().display()))
             .args(["--bind-address=127.0.0.1", &format!("--port={}", self.port), "--skip-name-resolve"])
-            .args([format!("--socket={}", path("socket")), format!("--pid-file={}", path("pid"))]);
+            .args([format!("--socket={}", path("socket")), format!("--pid-file={}", path("pid"))])
+            // A server that starts deletes what it finds there: not another one's.
+            .arg(format!("--tmpdir={}", self.home.path().display()));
         if self.durability == Durability::Relaxed {
             command.args(MARIADB_RELAXED);
         }
