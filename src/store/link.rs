@@ -15,7 +15,10 @@ use sqlx::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::sql::{Connection, Dialect, Pool};
+use super::{
+    StoreError,
+    sql::{Connection, Dialect, Pool},
+};
 
 const READERS: u32 = 4;
 /// Statements kept prepared: 20 lengths of each of the few that are written in batches.
@@ -25,6 +28,8 @@ const CACHE_SIZE: &str = "-32768";
 /// The write-ahead log is brought home every 32 MiB: seldom enough not to show in every tenth commit.
 const CHECKPOINT_PAGES: &str = "8000";
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A database that says nothing for so long is given up, and asked anew.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a transaction is begun anew that the database ended for another one's sake.
 const MAX_TRIES: u32 = 8;
 
@@ -224,7 +229,7 @@ impl Links {
 
     /// Runs one transaction; begins it anew where the database ended it for another one's sake, or was away before it
     /// began.
-    pub async fn transaction<A, T, F>(&self, args: &A, run: &F) -> Result<T, sqlx::Error>
+    pub async fn transaction<A, T, F>(&self, args: &A, run: &F) -> Result<T, Failed>
     where
         F: for<'c> Fn(&'c mut Connection, &'c A) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     {
@@ -233,21 +238,27 @@ impl Links {
             tries += 1;
             let mut held = self.hold().await?;
             let connection = held.connection();
-            if let Err(error) = connection.begin().await {
+            let begun = tokio::time::timeout(PATIENCE, connection.begin()).await;
+            if let Err(error) = begun.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
                 held.lose();
                 if tries < MAX_TRIES && is_lost(&error) {
                     continue;
                 }
-                return Err(error);
+                return Err(error.into());
             }
-            let result = match run(&mut *connection, args).await {
-                Ok(value) => connection.control("COMMIT").await.map(|()| value),
-                Err(error) => Err(error),
+            let whole = async {
+                let value = run(&mut *connection, args).await?;
+                let dialect = connection.dialect();
+                connection.control("COMMIT").await.map(|()| value).map_err(|error| Failed::at_commit(error, dialect))
             };
-            let Err(error) = &result else { return result };
-            held.roll_back().await;
-            if tries >= MAX_TRIES || !is_retried(error) {
-                return result;
+            let failed = match tokio::time::timeout(PATIENCE, whole).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(failed)) => failed,
+                Err(_) => Failed { error: sqlx::Error::PoolTimedOut, in_doubt: true },
+            };
+            held.undo(&failed).await;
+            if tries >= MAX_TRIES || !is_retried(&failed.error) {
+                return Err(failed);
             }
             drop(held);
             tokio::time::sleep(Duration::from_millis(rand::random_range(1..20) * u64::from(tries))).await;
@@ -270,8 +281,14 @@ impl Held<'_> {
         self.connection.as_mut().expect("it is lost only by those who give it back")
     }
 
-    pub fn is_open(&self) -> bool {
-        self.connection.is_some()
+    /// After a failed transaction: nothing of it is left on the connection, or the connection is not used again.
+    pub async fn undo(&mut self, failed: &Failed) {
+        if failed.in_doubt || is_lost(&failed.error) {
+            self.lose();
+        }
+        if self.connection.is_some() {
+            self.roll_back().await;
+        }
     }
 
     /// Undoes what is open; a connection on which that fails is not used again.
@@ -297,6 +314,31 @@ impl Drop for Held<'_> {
         if let Some(connection) = self.connection.take() {
             self.links.idle().push(connection);
         }
+    }
+}
+
+/// How a transaction failed.
+pub struct Failed {
+    pub error: sqlx::Error,
+    /// The connection broke while the commit was under way: it may have been written.
+    pub in_doubt: bool,
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self { error, in_doubt: false }
+    }
+}
+
+impl Failed {
+    /// SQLite's database is a file of ours: what failed was not written.
+    pub fn at_commit(error: sqlx::Error, dialect: Dialect) -> Self {
+        Self { in_doubt: dialect != Dialect::Sqlite && is_lost(&error), error }
+    }
+
+    pub fn as_store_error(&self) -> StoreError {
+        let reason = explain(&self.error);
+        if self.in_doubt { StoreError::InDoubt(reason) } else { StoreError::Unavailable(reason) }
     }
 }
 

@@ -53,7 +53,7 @@ pub use retention::Swept;
 pub use sessions::SessionState;
 pub use webhooks::{UnreadableRow, WebhookRow};
 
-use link::{Links, explain};
+use link::{Links, PATIENCE, explain};
 use sql::{Connection, Dialect, Pool, Row};
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -100,13 +100,20 @@ impl Store {
         let links = self.links.clone();
         // In a task of its own: whoever asked may go away, and a transaction must not be left half way.
         match tokio::spawn(async move { links.transaction(&args, &statements).await }).await {
-            Ok(result) => Ok(result?),
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(failed)) => {
+                if failed.in_doubt {
+                    self.in_doubt.notify_one();
+                }
+                Err(failed.as_store_error())
+            }
             Err(error) => Err(StoreError::Unavailable(format!("a transaction ended badly: {error}"))),
         }
     }
 
     async fn read(&self, select: &SelectStatement) -> Result<Vec<Row>, sqlx::Error> {
-        self.readers.fetch(select).await
+        let rows = tokio::time::timeout(PATIENCE, self.readers.fetch(select)).await;
+        rows.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// The rows of which `read` makes something.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     StoreError,
     events::{self, Committed, NewEvent},
-    link::{Links, explain, is_lost, is_of_the_values, is_retried},
+    link::{Failed, Links, PATIENCE, explain, is_lost, is_of_the_values, is_retried},
     order::{self, Wanted},
     outcomes::{self, Outcome},
     sql::{Connection, Dialect},
@@ -29,8 +29,6 @@ use super::{
 const MAX_BATCH: usize = 1000;
 /// Pause after a transaction failed while outcomes wait for the next.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// A database that says nothing for so long is given up, and asked anew.
-const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_TRIES: u32 = 8;
 
 pub enum Write {
@@ -48,26 +46,6 @@ pub struct Writer {
     pub slot: Arc<AtomicI64>,
     /// Told when nobody knows whether a commit came through: leases may stand that nobody's memory holds.
     pub in_doubt: Arc<Notify>,
-}
-
-/// How a transaction failed.
-struct Failed {
-    error: Error,
-    /// The connection broke while the commit was under way: it may have been written.
-    in_doubt: bool,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self { error, in_doubt: false }
-    }
-}
-
-impl Failed {
-    fn as_store_error(&self) -> StoreError {
-        let reason = explain(&self.error);
-        if self.in_doubt { StoreError::InDoubt(reason) } else { StoreError::Unavailable(reason) }
-    }
 }
 
 impl Writer {
@@ -180,12 +158,7 @@ impl Writer {
                 Ok(Err(failed)) => failed,
                 Err(_) => Failed { error: Error::PoolTimedOut, in_doubt: true },
             };
-            if failed.in_doubt || is_lost(&failed.error) {
-                held.lose();
-            }
-            if held.is_open() {
-                held.roll_back().await;
-            }
+            held.undo(&failed).await;
             if tries >= MAX_TRIES || !is_retried(&failed.error) {
                 return Err(failed);
             }
@@ -272,8 +245,7 @@ impl Batch {
         }
         match connection.control("COMMIT").await {
             Ok(()) => Ok(Some(committed)),
-            // SQLite's is a file of ours: what failed was not written.
-            Err(error) => Err(Failed { in_doubt: connection.dialect() != Dialect::Sqlite && is_lost(&error), error }),
+            Err(error) => Err(Failed::at_commit(error, connection.dialect())),
         }
     }
 }

@@ -27,6 +27,8 @@ use crate::{
 
 /// Until a delivery is tried again that could not be rendered for our own reasons.
 const NOT_READY_MS: i64 = 1_000;
+/// An outcome is written long before.
+const SOON_MS: i64 = 1_000;
 const NOTHING_BUT_FAILURES: &str = "nothing but failures for 5 days";
 
 /// What all workers share.
@@ -227,8 +229,8 @@ impl Deliverer {
         };
         let outcome = self.outcome(job, attempt, body, next);
         let recorded = match &due {
-            // What is due now can be claimed once it is written.
-            Some(due) if due.is_by(now_ms()) => self.store.record_and_wait(outcome).await,
+            // What is due soon can be claimed once it is written.
+            Some(due) if due.is_by(now_ms() + SOON_MS) => self.store.record_and_wait(outcome).await,
             _ => self.store.record(outcome).await,
         };
         complain(recorded, job);
