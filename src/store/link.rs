@@ -15,7 +15,10 @@ use sqlx::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::sql::{Connection, Dialect, Pool};
+use super::{
+    StoreError,
+    sql::{Connection, Dialect, Pool},
+};
 
 const READERS: u32 = 4;
 /// Statements kept prepared: 67 lengths of each of the few that are written in batches.
@@ -224,7 +227,7 @@ impl Links {
 
     /// Runs one transaction; begins it anew where the database ended it for another one's sake, or was away before it
     /// began.
-    pub async fn transaction<A, T, F>(&self, args: &A, run: &F) -> Result<T, sqlx::Error>
+    pub async fn transaction<A, T, F>(&self, args: &A, run: &F) -> Result<T, Failed>
     where
         F: for<'c> Fn(&'c mut Connection, &'c A) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     {
@@ -238,15 +241,15 @@ impl Links {
                 if tries < MAX_TRIES && is_lost(&error) {
                     continue;
                 }
-                return Err(error);
+                return Err(error.into());
             }
             let result = match run(&mut *connection, args).await {
-                Ok(value) => connection.control("COMMIT").await.map(|()| value),
-                Err(error) => Err(error),
+                Ok(value) => connection.commit().await.map(|()| value),
+                Err(error) => Err(error.into()),
             };
-            let Err(error) = &result else { return result };
+            let Err(failed) = &result else { return result };
             held.roll_back().await;
-            if tries >= MAX_TRIES || !is_retried(error) {
+            if tries >= MAX_TRIES || !is_retried(&failed.error) {
                 return result;
             }
             drop(held);
@@ -297,6 +300,40 @@ impl Drop for Held<'_> {
         if let Some(connection) = self.connection.take() {
             self.links.idle().push(connection);
         }
+    }
+}
+
+/// How a transaction failed.
+pub struct Failed {
+    pub error: sqlx::Error,
+    /// The connection broke while the commit was under way: it may have been written.
+    pub in_doubt: bool,
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self { error, in_doubt: false }
+    }
+}
+
+impl Failed {
+    pub fn as_store_error(&self) -> StoreError {
+        let reason = explain(&self.error);
+        match self.error {
+            _ if self.in_doubt => StoreError::InDoubt(reason),
+            sqlx::Error::PoolClosed => StoreError::Closed,
+            _ => StoreError::Unavailable(reason),
+        }
+    }
+}
+
+impl Connection {
+    pub async fn commit(&mut self) -> Result<(), Failed> {
+        self.control("COMMIT").await.map_err(|error| {
+            // SQLite's is a file of ours: what failed was not written.
+            let in_doubt = self.dialect() != Dialect::Sqlite && is_lost(&error);
+            Failed { error, in_doubt }
+        })
     }
 }
 

@@ -98,13 +98,7 @@ impl Store {
                 if execute(&delete, connection).await? == 0 {
                     return Ok(None);
                 }
-                let released = super::queue::release(connection, Expr::col("lease_owner").eq(node.id.as_str())).await?;
-                let mut replays = Query::update();
-                replays
-                    .table("jf_replays")
-                    .value("lease_owner", Option::<String>::None)
-                    .and_where(Expr::col("lease_owner").eq(node.id.as_str()));
-                execute(&replays, connection).await?;
+                let released = super::queue::release_all_of(connection, &node.id).await?;
                 Ok(Some(released))
             })
         })

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     StoreError,
     events::{self, Committed, NewEvent},
-    link::{Links, explain, is_lost, is_of_the_values, is_retried},
+    link::{Failed, Links, explain, is_lost, is_of_the_values, is_retried},
     order::{self, Wanted},
     outcomes::{self, Outcome},
     sql::{Connection, Dialect},
@@ -48,26 +48,6 @@ pub struct Writer {
     pub slot: Arc<AtomicI64>,
     /// Told when nobody knows whether a commit came through: leases may stand that nobody's memory holds.
     pub in_doubt: Arc<Notify>,
-}
-
-/// How a transaction failed.
-struct Failed {
-    error: Error,
-    /// The connection broke while the commit was under way: it may have been written.
-    in_doubt: bool,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self { error, in_doubt: false }
-    }
-}
-
-impl Failed {
-    fn as_store_error(&self) -> StoreError {
-        let reason = explain(&self.error);
-        if self.in_doubt { StoreError::InDoubt(reason) } else { StoreError::Unavailable(reason) }
-    }
 }
 
 impl Writer {
@@ -270,10 +250,7 @@ impl Batch {
         if !keys.is_empty() {
             order::promote(connection, &keys).await?;
         }
-        match connection.control("COMMIT").await {
-            Ok(()) => Ok(Some(committed)),
-            // SQLite's is a file of ours: what failed was not written.
-            Err(error) => Err(Failed { in_doubt: connection.dialect() != Dialect::Sqlite && is_lost(&error), error }),
-        }
+        connection.commit().await?;
+        Ok(Some(committed))
     }
 }
