@@ -82,6 +82,28 @@ impl Store {
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
+    /// Whoever holds leases, node or not: one that was taken for dead wrongly takes more until it finds out. A step through
+    /// the index `jf_deliveries_leased` for each.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn lease_owners(&self) -> Result<Vec<String>, StoreError> {
+        let mut owners: Vec<String> = Vec::new();
+        loop {
+            let mut select = Query::select();
+            select
+                .column("lease_owner")
+                .from("jf_deliveries")
+                .and_where(Expr::col("lease_owner").gt(owners.last().map_or("", String::as_str)))
+                .order_by("lease_owner", Order::Asc)
+                .limit(1);
+            match self.read(&select).await?.first() {
+                Some(row) => owners.push(row.get("lease_owner")?),
+                None => return Ok(owners),
+            }
+        }
+    }
+
     /// Buries a node that stands still, or that stops: it is no more, and what it held is free. None when it has moved
     /// since.
     ///
