@@ -40,8 +40,8 @@ pub async fn retry(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let row = find_delivery(&api, &who, &id).await?;
     is_live(&api, &who, row.webhook)?;
-    match api.store.take_again(&who.tenant, &row.id, &api.deliverer.node).await? {
-        Again::Held(held) => api.deliverer.deliver_now(*held),
+    match api.deliverer.deliver_again(&who.tenant, &row.id).await? {
+        Again::Held(_) => {}
         // It goes when those before it have ended.
         Again::Behind => {}
         Again::UnderWay => {

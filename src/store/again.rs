@@ -70,7 +70,7 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn take_again(&self, tenant: &TenantId, id: &DeliveryId, node: &str) -> Result<Again, StoreError> {
         let args = (tenant.to_string(), id.to_string(), node.to_owned(), self.slot());
-        self.write(args, |connection, args| Box::pin(take_in(connection, args))).await
+        self.write_lease(args, |connection, args| Box::pin(take_in(connection, args))).await
     }
 
     /// How many deliveries a replay would take. A range of the primary key, since ids grow with time.
@@ -139,7 +139,7 @@ impl Store {
         if self.read(free_replays().limit(1)).await?.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(node.to_owned(), |connection, node| {
+        self.write_lease(node.to_owned(), |connection, node| {
             Box::pin(async move {
                 let rows = fetch(skip_locked(free_replays().limit(100)), connection).await?;
                 let mut jobs = Vec::with_capacity(rows.len());

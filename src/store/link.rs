@@ -248,8 +248,7 @@ impl Links {
             }
             let whole = async {
                 let value = run(&mut *connection, args).await?;
-                let dialect = connection.dialect();
-                connection.control("COMMIT").await.map(|()| value).map_err(|error| Failed::at_commit(error, dialect))
+                connection.commit().await.map(|()| value)
             };
             let failed = match tokio::time::timeout(PATIENCE, whole).await {
                 Ok(Ok(value)) => return Ok(value),
@@ -331,14 +330,23 @@ impl From<sqlx::Error> for Failed {
 }
 
 impl Failed {
-    /// SQLite's database is a file of ours: what failed was not written.
-    pub fn at_commit(error: sqlx::Error, dialect: Dialect) -> Self {
-        Self { in_doubt: dialect != Dialect::Sqlite && is_lost(&error), error }
-    }
-
     pub fn as_store_error(&self) -> StoreError {
         let reason = explain(&self.error);
-        if self.in_doubt { StoreError::InDoubt(reason) } else { StoreError::Unavailable(reason) }
+        match self.error {
+            _ if self.in_doubt => StoreError::InDoubt(reason),
+            sqlx::Error::PoolClosed => StoreError::Closed,
+            _ => StoreError::Unavailable(reason),
+        }
+    }
+}
+
+impl Connection {
+    pub async fn commit(&mut self) -> Result<(), Failed> {
+        self.control("COMMIT").await.map_err(|error| {
+            // SQLite's is a file of ours: what failed was not written.
+            let in_doubt = self.dialect() != Dialect::Sqlite && is_lost(&error);
+            Failed { error, in_doubt }
+        })
     }
 }
 

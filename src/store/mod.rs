@@ -100,15 +100,23 @@ impl Store {
         let links = self.links.clone();
         // In a task of its own: whoever asked may go away, and a transaction must not be left half way.
         match tokio::spawn(async move { links.transaction(&args, &statements).await }).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(failed)) => {
-                if failed.in_doubt {
-                    self.in_doubt.notify_one();
-                }
-                Err(failed.as_store_error())
-            }
+            Ok(result) => result.map_err(|failed| failed.as_store_error()),
             Err(error) => Err(StoreError::Unavailable(format!("a transaction ended badly: {error}"))),
         }
+    }
+
+    /// As [`Store::write`], of what leases something to this node: where nobody knows whether it does, it is given back.
+    async fn write_lease<A, T, F>(&self, args: A, statements: F) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Connection, &'c A) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + Sync + 'static,
+    {
+        let result = self.write(args, statements).await;
+        if matches!(result, Err(StoreError::InDoubt(_))) {
+            self.in_doubt.notify_one();
+        }
+        result
     }
 
     async fn read(&self, select: &SelectStatement) -> Result<Vec<Row>, sqlx::Error> {

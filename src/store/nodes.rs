@@ -82,6 +82,28 @@ impl Store {
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
+    /// Whoever holds leases, node or not: one that was taken for dead wrongly takes more until it finds out. A step through
+    /// the index `jf_deliveries_leased` for each.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn lease_owners(&self) -> Result<Vec<String>, StoreError> {
+        let mut owners: Vec<String> = Vec::new();
+        loop {
+            let mut select = Query::select();
+            select
+                .column("lease_owner")
+                .from("jf_deliveries")
+                .and_where(Expr::col("lease_owner").gt(owners.last().map_or("", String::as_str)))
+                .order_by("lease_owner", Order::Asc)
+                .limit(1);
+            match self.read(&select).await?.first() {
+                Some(row) => owners.push(row.get("lease_owner")?),
+                None => return Ok(owners),
+            }
+        }
+    }
+
     /// Buries a node that stands still, or that stops: it is no more, and what it held is free. None when it has moved
     /// since.
     ///
@@ -98,13 +120,7 @@ impl Store {
                 if execute(&delete, connection).await? == 0 {
                     return Ok(None);
                 }
-                let released = super::queue::release(connection, Expr::col("lease_owner").eq(node.id.as_str())).await?;
-                let mut replays = Query::update();
-                replays
-                    .table("jf_replays")
-                    .value("lease_owner", Option::<String>::None)
-                    .and_where(Expr::col("lease_owner").eq(node.id.as_str()));
-                execute(&replays, connection).await?;
+                let released = super::queue::release_all_of(connection, &node.id).await?;
                 Ok(Some(released))
             })
         })

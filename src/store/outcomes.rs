@@ -125,6 +125,14 @@ impl Store {
         self.send(Write::Outcome(Box::new(outcome), Some(told))).await?;
         written.await.map_err(|_| StoreError::Closed)
     }
+
+    /// Waits until all that was handed to the writer before is written.
+    ///
+    /// # Errors
+    /// [`StoreError`]: some of it may not be.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.commit(Vec::new()).await.map(|_| ())
+    }
 }
 
 impl Outcome {

@@ -96,9 +96,9 @@ impl Store {
     /// left to it.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing is leased, as far as is known.
+    /// [`StoreError`]: nothing is leased, or will not be for long.
     pub async fn claim(&self, claim: Claim) -> Result<(Vec<DeliveryRow>, Due), StoreError> {
-        self.write(claim, |connection, claim| Box::pin(claim_in(connection, claim))).await
+        self.write_lease(claim, |connection, claim| Box::pin(claim_in(connection, claim))).await
     }
 
     /// When each webhook has something to claim.
@@ -115,10 +115,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn release_leases(&self, node: &str) -> Result<u64, StoreError> {
-        self.write(node.to_owned(), |connection, node| {
-            Box::pin(async move { release(connection, Expr::col("lease_owner").eq(node.as_str())).await })
-        })
-        .await
+        self.write(node.to_owned(), |connection, node| Box::pin(release_all_of(connection, node))).await
     }
 
     /// Puts back what any node held: on a file that is one server's alone, all of them are dead.
@@ -293,7 +290,18 @@ fn read_due(row: &Row) -> Result<Due, sqlx::Error> {
     })
 }
 
-pub(super) async fn release(connection: &mut Connection, whose: Expr) -> Result<u64, sqlx::Error> {
+/// Deliveries and replays.
+pub(super) async fn release_all_of(connection: &mut Connection, node: &str) -> Result<u64, sqlx::Error> {
+    let mut replays = Query::update();
+    replays
+        .table("jf_replays")
+        .value("lease_owner", Option::<String>::None)
+        .and_where(Expr::col("lease_owner").eq(node));
+    execute(&replays, &mut *connection).await?;
+    release(connection, Expr::col("lease_owner").eq(node)).await
+}
+
+async fn release(connection: &mut Connection, whose: Expr) -> Result<u64, sqlx::Error> {
     let mut update = Query::update();
     update
         .table("jf_deliveries")

@@ -243,9 +243,7 @@ impl Batch {
         if !keys.is_empty() {
             order::promote(connection, &keys).await?;
         }
-        match connection.control("COMMIT").await {
-            Ok(()) => Ok(Some(committed)),
-            Err(error) => Err(Failed::at_commit(error, connection.dialect())),
-        }
+        connection.commit().await?;
+        Ok(Some(committed))
     }
 }

@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{
     event::{
-        DeliveryId, Event, WebhookId, now_ms,
+        DeliveryId, Event, TenantId, WebhookId, now_ms,
         payload::{Payload, PluginFailed},
         rfc3339_ms,
     },
     plugin::{Applied, Destination, Pins, Plugins, Rendered},
-    store::{Attempt, DeliveryRow, DeliveryState, Due, GateRow, Next, Outcome, Store, StoreError, StoredBody},
+    store::{Again, Attempt, DeliveryRow, DeliveryState, Due, GateRow, Next, Outcome, Store, StoreError, StoredBody},
 };
 
 /// Until a delivery is tried again that could not be rendered for our own reasons.
@@ -252,9 +252,22 @@ impl Deliverer {
         }
     }
 
-    /// Delivers one that this node has taken, past everything that waits.
-    pub fn deliver_now(&self, row: DeliveryRow) {
-        self.scheduler.add(vec![Job { by_hand: true, ..Job::from(row) }]);
+    /// Takes a delivery and delivers it past everything that waits.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::InDoubt`].
+    pub async fn deliver_again(self: &Arc<Self>, tenant: &TenantId, id: &DeliveryId) -> Result<Again, StoreError> {
+        let (deliverer, tenant, id) = (self.clone(), tenant.clone(), id.clone());
+        // In a task of its own: whoever asked may go away once it is taken, and nobody else would deliver it.
+        let taken = tokio::spawn(async move {
+            let again = deliverer.store.take_again(&tenant, &id, &deliverer.node).await?;
+            if let Again::Held(row) = &again {
+                let row = DeliveryRow::clone(row);
+                deliverer.scheduler.add(vec![Job { by_hand: true, ..Job::from(row) }]);
+            }
+            Ok(again)
+        });
+        taken.await.unwrap_or(Err(StoreError::Closed))
     }
 
     async fn notify(&self, notice: Notice) {

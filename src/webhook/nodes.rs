@@ -63,17 +63,20 @@ async fn live_on(deliverer: &Deliverer) -> Result<(), StoreError> {
     }
     // Others have what it held by now.
     tracing::warn!("this node was taken for dead, and joins again");
-    drop(deliverer.scheduler.drain(None));
-    deliverer.store.enter_node(&deliverer.node).await?;
-    forget_leases(deliverer).await
+    let entered = deliverer.store.enter_node(&deliverer.node).await;
+    // Even where that is in doubt: it will not be asked again.
+    forget_leases(deliverer).await?;
+    entered.map(|_| ())
 }
 
 impl Deliverer {
-    /// Stops being one of the nodes: what this one still holds is free at once.
+    /// Stops being one of the nodes: what this one still holds is free at once, after all that it knows is written, or
+    /// others would send again what it has just sent.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: the others find out in a while.
     pub async fn leave(&self) -> Result<(), StoreError> {
+        self.store.flush().await?;
         for node in self.store.nodes().await?.into_iter().filter(|node| *node.id == *self.node) {
             self.store.bury(node).await?;
         }
@@ -82,7 +85,17 @@ impl Deliverer {
 }
 
 async fn take_over(deliverer: &Deliverer, watch: &mut Watch) -> Result<(), StoreError> {
+    // Asked first: whoever has a lease was entered before.
+    let owners = deliverer.store.lease_owners().await?;
     let nodes = deliverer.store.nodes().await?;
+    for owner in owners.iter().filter(|owner| nodes.iter().all(|node| node.id != **owner)) {
+        // Itself, it finds out at its next beat.
+        if **owner != *deliverer.node {
+            let released = deliverer.store.release_leases(owner).await?;
+            tracing::warn!("node {owner} died after it had been buried; {released} deliveries that it held go on");
+            deliverer.look.notify_one();
+        }
+    }
     for node in watch.dead(nodes, &deliverer.node, Instant::now()) {
         let id = node.id.clone();
         if let Some(released) = deliverer.store.bury(node).await? {

@@ -15,6 +15,7 @@ mod duplicates;
 mod exact_bytes;
 mod hostile_guests;
 mod hostile_receivers;
+mod in_doubt;
 mod limits;
 mod neighbours;
 mod nodes;

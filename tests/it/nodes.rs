@@ -19,6 +19,7 @@ on_every_database! { servers relaxed:
     each_delivery_is_received_exactly_once_when_nothing_fails,
     long_20_000_deliveries_are_received_exactly_once_when_nothing_fails,
     what_a_killed_and_a_frozen_node_held_goes_on_within_15_s,
+    what_a_node_held_that_died_after_its_burial_goes_on,
     order_by_key_holds_over_nodes,
     what_is_changed_through_one_node_is_in_force_on_the_others_within_5_s,
     what_one_node_learned_of_a_receiver_is_honoured_by_the_others,
@@ -27,11 +28,21 @@ on_every_database! { servers relaxed:
 
 /// Four nodes; the n-th has the n-th number in the database.
 async fn four_nodes(database: &Database) -> Vec<Server> {
-    let mut nodes = Vec::new();
-    for _ in 0..4 {
+    four_nodes_and(database, &Receiver::start().await, &[]).await.0
+}
+
+/// Webhooks at these paths, of which `/ordered` wants order by key, and four nodes that know them from their start.
+async fn four_nodes_and(database: &Database, receiver: &Receiver, paths: &[&str]) -> (Vec<Server>, Vec<Webhook>) {
+    let (mut nodes, mut webhooks) = (Vec::new(), Vec::new());
+    for n in 0..4 {
         nodes.push(Server::with().database(database).env("WEBHOOK_RETRY_SCHEDULE", "200ms").start().await);
+        for path in paths.iter().filter(|_| n == 0) {
+            let ordering = if *path == "/ordered" { "key" } else { "none" };
+            let fields = json!({"ordering": ordering, "retry_count": 20});
+            webhooks.push(nodes[0].webhook_with("acme", &receiver.url_of(path), fields).await);
+        }
     }
-    nodes
+    (nodes, webhooks)
 }
 
 /// Names of the nodes, in order of their numbers.
@@ -65,16 +76,8 @@ async fn long_20_000_deliveries_are_received_exactly_once_when_nothing_fails(dat
 
 async fn exactly_once(database: Database, events: usize) {
     const PATHS: [&str; 4] = ["/a", "/b", "/c", "/ordered"];
-    let nodes = four_nodes(&database).await;
     let receiver = Receiver::start().await;
-    let mut webhooks = Vec::new();
-    for (n, path) in PATHS.into_iter().enumerate() {
-        let fields = json!({"ordering": if path == "/ordered" { "key" } else { "none" }});
-        webhooks.push(nodes[n].webhook_with("acme", &receiver.url_of(path), fields).await);
-    }
-    for webhook in &webhooks {
-        known_to_all(&nodes, webhook).await;
-    }
+    let (nodes, webhooks) = four_nodes_and(&database, &receiver, &PATHS).await;
     let begun = Instant::now();
     let load = Load::start("e", publishers(&nodes, 2), WhenItBreaks::End);
     load.accept_many(events).await;
@@ -100,16 +103,9 @@ async fn exactly_once(database: Database, events: usize) {
 
 async fn what_a_killed_and_a_frozen_node_held_goes_on_within_15_s(database: Database) {
     const PATHS: [&str; 2] = ["/hook", "/ordered"];
-    let mut nodes = four_nodes(&database).await;
-    let names = names(&database).await;
     let receiver = Receiver::start().await;
-    let mut webhooks = Vec::new();
-    for path in PATHS {
-        let fields = json!({"ordering": if path == "/ordered" { "key" } else { "none" }});
-        let webhook = nodes[0].webhook_with("acme", &receiver.url_of(path), fields).await;
-        known_to_all(&nodes, &webhook).await;
-        webhooks.push(webhook);
-    }
+    let (mut nodes, webhooks) = four_nodes_and(&database, &receiver, &PATHS).await;
+    let names = names(&database).await;
     let door = Door::shut();
     let behind = door.clone();
     receiver.answer_by(move |_| Answer::status(200).behind(&behind));
@@ -182,17 +178,32 @@ async fn what_a_killed_and_a_frozen_node_held_goes_on_within_15_s(database: Data
     );
 }
 
+async fn what_a_node_held_that_died_after_its_burial_goes_on(database: Database) {
+    let mut receiver = Receiver::start().await;
+    receiver.hang();
+    let (mut nodes, webhooks) = four_nodes_and(&database, &receiver, &["/hook"]).await;
+    let name = names(&database).await.swap_remove(1);
+    // As the others do with one that stands still: it finds out at its next beat, in three seconds at most.
+    database.execute(&format!("DELETE FROM jf_nodes WHERE id = '{name}'")).await;
+    let id = nodes[1].publish("acme", json!({"type": "call.ended"})).await;
+    receiver.expect_delivery().await;
+    nodes[1].kill();
+    let killed = Instant::now();
+    receiver.answer_always(200);
+    assert_eq!(receiver.expect_delivery().await.json()["id"], *id);
+    assert!(killed.elapsed() <= TAKEOVER, "it went on after {:?}", killed.elapsed());
+    all_is_finished_and_counted_once(&database, &webhooks).await;
+}
+
 // --- order ---------------------------------------------------------------------------------------------------------
 
 async fn order_by_key_holds_over_nodes(database: Database) {
     const KEYS: usize = 6;
     const EACH: usize = 40;
-    let nodes = four_nodes(&database).await;
     let receiver = Receiver::start().await;
     // Some fail, and those behind them must wait.
     receiver.answer_by(|_| Answer::status(if rand::random_range(0..10) == 0 { 500 } else { 200 }));
-    let webhook = nodes[0].webhook_with("acme", &receiver.url(), json!({"ordering": "key", "retry_count": 20})).await;
-    known_to_all(&nodes, &webhook).await;
+    let (nodes, webhooks) = four_nodes_and(&database, &receiver, &["/ordered"]).await;
 
     let publishers: Vec<_> = (0..KEYS)
         .map(|key| {
@@ -211,7 +222,7 @@ async fn order_by_key_holds_over_nodes(database: Database) {
     for publisher in publishers {
         publisher.await.expect("every event is taken");
     }
-    all_is_finished_and_counted_once(&database, std::slice::from_ref(&webhook)).await;
+    all_is_finished_and_counted_once(&database, &webhooks).await;
 
     let mut by_key: BTreeMap<String, Vec<(u64, Received)>> = BTreeMap::new();
     for request in receiver.all() {
@@ -247,7 +258,8 @@ async fn what_is_changed_through_one_node_is_in_force_on_the_others_within_5_s(d
         }
     };
 
-    let webhook = nodes[0].webhook("acme", &old.url()).await;
+    nodes[2].webhook_with("acme", &other.url(), json!({"events": ["marker"]})).await;
+    let webhook = nodes[0].webhook_with("acme", &old.url(), json!({"events": ["call.ended"]})).await;
     let begun = Instant::now();
     for client in &others {
         shown(client, &webhook, begun, |_| true).await;
@@ -267,8 +279,6 @@ async fn what_is_changed_through_one_node_is_in_force_on_the_others_within_5_s(d
         assert_eq!(delivery.header("x-webhook-event"), "call.started", "what it no longer wants is not sent");
     }
 
-    let marker = nodes[2].webhook_with("acme", &other.url(), json!({"events": ["marker"]})).await;
-    known_to_all(&nodes, &marker).await;
     let begun = Instant::now();
     others[2].delete(&webhook.path()).await.expect(204);
     for client in &others {
@@ -373,15 +383,8 @@ async fn circuit(node: &Server, webhook: &Webhook, since: Instant, so: impl Fn(&
 
 async fn a_rolling_restart_under_load_loses_nothing_and_doubles_nothing(database: Database) {
     const PATHS: [&str; 2] = ["/hook", "/ordered"];
-    let mut nodes = four_nodes(&database).await;
     let receiver = Receiver::start().await;
-    let mut webhooks = Vec::new();
-    for path in PATHS {
-        let fields = json!({"ordering": if path == "/ordered" { "key" } else { "none" }});
-        let webhook = nodes[0].webhook_with("acme", &receiver.url_of(path), fields).await;
-        known_to_all(&nodes, &webhook).await;
-        webhooks.push(webhook);
-    }
+    let (mut nodes, webhooks) = four_nodes_and(&database, &receiver, &PATHS).await;
     let load = Load::start("rolling", publishers(&nodes, 2), WhenItBreaks::SendAgain);
     for node in &mut nodes {
         load.accept_more(100).await;

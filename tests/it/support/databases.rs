@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row, Sqlite
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -88,11 +89,21 @@ impl Database {
 
     /// For `DATABASE_URL`.
     pub fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The same through another port, which leads there. A file has none.
+    pub fn url_at(&self, port: u16) -> String {
         match self.kind {
             Kind::Sqlite => format!("sqlite://{}", self.data().display()),
-            Kind::MariaDb => format!("mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{NAME}", self.port),
-            Kind::Postgres => format!("postgres://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{NAME}", self.port),
+            Kind::MariaDb => format!("mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{port}/{NAME}"),
+            Kind::Postgres => format!("postgres://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{port}/{NAME}"),
         }
+    }
+
+    /// Where its server listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// For those who want the address in parts: `DB_HOST` and so on, in the order host, port, user, password, name.

@@ -13,6 +13,7 @@ mod process;
 pub mod proxy;
 pub mod raw;
 pub mod receiver;
+pub mod relay;
 pub mod server;
 pub mod socket;
 pub mod tls;
