@@ -5,9 +5,10 @@ use sea_query::{Cond, Expr, ExprTrait, JoinType, Order, Query};
 
 use super::{
     Store, StoreError,
+    order::{self, Wanted},
     outcomes::LANE_REPLAYS,
     queue::{DeliveryRow, lease},
-    sql::{Connection, Row, execute, fetch, pieces, skip_locked},
+    sql::{Connection, Row, by_id, execute, fetch, pieces, skip_locked},
 };
 use crate::event::{DeliveryId, TenantId, WebhookId, now_ms};
 
@@ -256,7 +257,9 @@ async fn keep_place(connection: &mut Connection, job: &ReplayRow, node: &str) ->
     Ok(execute(&update, connection).await? == 1)
 }
 
+/// Puts deliveries into the queue again. Those of a key stand in their old order at its end.
 async fn requeue(connection: &mut Connection, ids: &[String], filter: &ReplayFilter) -> Result<(), sqlx::Error> {
+    let (keys, places) = order_anew(connection, ids).await?;
     for piece in pieces(ids) {
         for runs_chain_anew in [true, false] {
             let states = filter.states.iter().filter(|state| is_of_a_chain(state) == runs_chain_anew);
@@ -278,7 +281,49 @@ async fn requeue(connection: &mut Connection, ids: &[String], filter: &ReplayFil
             execute(&update, &mut *connection).await?;
         }
     }
-    Ok(())
+    for piece in pieces(&places) {
+        let mut update = Query::update();
+        update
+            .table("jf_deliveries")
+            .value("order_seq", by_id(piece.iter().map(|(id, place)| (id.as_str(), *place))))
+            .value("due_ms", Option::<i64>::None)
+            .and_where(Expr::col("id").is_in(piece.iter().map(|(id, _)| id.as_str())))
+            .and_where(Expr::col("state").eq("pending"))
+            .and_where(Expr::col("lane").eq(LANE_REPLAYS))
+            .and_where(Expr::col("lease_owner").is_null());
+        execute(&update, &mut *connection).await?;
+    }
+    if places.is_empty() { Ok(()) } else { order::promote(connection, &keys).await }
+}
+
+/// New places for those that stand behind a key, and the keys, which are locked now.
+async fn order_anew(connection: &mut Connection, ids: &[String]) -> Result<(Wanted, Vec<(String, i64)>), sqlx::Error> {
+    let mut ordered = Vec::new();
+    let mut wanted = Wanted::new();
+    for piece in pieces(ids) {
+        let mut select = Query::select();
+        select
+            .columns(["id", "webhook_id", "order_key"])
+            .from("jf_deliveries")
+            .and_where(Expr::col("id").is_in(piece.iter().map(String::as_str)))
+            .and_where(Expr::col("order_key").is_not_null())
+            .order_by("id", Order::Asc);
+        for row in fetch(&select, &mut *connection).await? {
+            let key = (WebhookId(row.get("webhook_id")?), row.get::<String>("order_key")?);
+            *wanted.entry(key.clone()).or_default() += 1;
+            ordered.push((row.get::<String>("id")?, key));
+        }
+    }
+    if ordered.is_empty() {
+        return Ok((wanted, Vec::new()));
+    }
+    let mut next = order::lock(connection, &wanted).await?;
+    let place = |(id, key): (String, _)| {
+        let next = next.get_mut(&key)?;
+        *next += 1;
+        Some((id, *next - 1))
+    };
+    Ok((wanted, ordered.into_iter().filter_map(place).collect()))
 }
 
 fn is_of_a_chain(state: &str) -> bool {

@@ -18,6 +18,7 @@ mod hostile_receivers;
 mod limits;
 mod neighbours;
 mod online;
+mod ordering;
 mod plain_sql;
 mod plugin_files;
 mod plugins;
