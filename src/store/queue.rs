@@ -5,7 +5,7 @@ use sea_query::{Cond, Expr, ExprTrait, JoinType, Order, Query};
 use super::{
     Store, StoreError,
     events::read_event,
-    gates,
+    gates, order,
     outcomes::{DeliveryState, LANE_FRESH, LANE_REPLAYS, LANE_RETRIES, StoredBody},
     sql::{Connection, Dialect, Row, execute, fetch, pieces, skip_locked},
     webhooks::as_id,
@@ -28,6 +28,8 @@ pub struct DeliveryRow {
     pub is_fresh: bool,
     /// The rate limit lets it go then, in ms; 0 where there is none.
     pub release_at_ms: i64,
+    /// Between two releases, in microseconds: one that is late is not caught up with.
+    pub release_gap_us: i64,
 }
 
 /// The earliest moments at which a webhook has something to claim.
@@ -192,6 +194,7 @@ async fn claim_in(connection: &mut Connection, claim: &Claim) -> Result<(Vec<Del
     if let Some(release) = &mut release {
         for row in &mut rows {
             row.release_at_ms = release.next_ms();
+            row.release_gap_us = release.interval_us();
         }
         release.keep(connection, claim.webhook).await?;
     }
@@ -224,6 +227,10 @@ pub(super) async fn lease(
         let read: std::collections::HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         let unreadable: Vec<String> = ids.iter().filter(|id| !read.contains(id.as_str())).cloned().collect();
         cancel(connection, &unreadable, "its event is gone or cannot be read").await?;
+        // Whoever stands behind them must not wait for ever.
+        let keys = order::keys_of(connection, &unreadable).await?;
+        order::lock(connection, &keys).await?;
+        order::promote(connection, &keys).await?;
     }
     rows.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(rows)
@@ -390,5 +397,6 @@ fn read_delivery(row: &Row) -> Result<Option<DeliveryRow>, sqlx::Error> {
         body,
         is_fresh: row.get::<i64>("lane")? == LANE_FRESH,
         release_at_ms: 0,
+        release_gap_us: 0,
     }))
 }

@@ -13,7 +13,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -26,6 +26,7 @@ use crate::{
 };
 pub use endpoint::Room;
 use endpoint::{Endpoint, Pass};
+use gates::Kept;
 
 /// Jobs in memory, and bytes of their events.
 const MAX_QUEUED: usize = 20_000;
@@ -48,6 +49,8 @@ pub struct Job {
     pub is_fresh: bool,
     /// A rate limit lets it go then.
     pub release_at_ms: i64,
+    /// And the next one so much later, in microseconds.
+    pub release_gap_us: i64,
     /// Somebody asked for it now: it passes the gate.
     pub by_hand: bool,
 }
@@ -65,6 +68,7 @@ impl From<DeliveryRow> for Job {
             body: row.body,
             is_fresh: row.is_fresh,
             release_at_ms: row.release_at_ms,
+            release_gap_us: row.release_gap_us,
             by_hand: false,
         }
     }
@@ -84,6 +88,7 @@ impl Job {
             body: None,
             is_fresh: true,
             release_at_ms: 0,
+            release_gap_us: 0,
             by_hand: false,
         }
     }
@@ -114,8 +119,8 @@ struct State {
     /// Each webhook that has a job and a free slot stands here once, under its tenant.
     ready: Turns<TenantId, WebhookId>,
     endpoints: HashMap<WebhookId, Endpoint>,
-    /// Only of those of which there is something to say, with when this node last said it.
-    gates: HashMap<WebhookId, (Gate, Option<Instant>)>,
+    /// Only of those of which there is something to say.
+    gates: HashMap<WebhookId, Kept>,
     /// When jobs with release times may go.
     timers: BinaryHeap<Reverse<(i64, WebhookId)>>,
     queued: usize,
@@ -255,7 +260,7 @@ impl Scheduler {
                 dues.push((*webhook, claim));
             }
         }
-        state.endpoints.retain(|_, endpoint| !endpoint.is_idle());
+        state.endpoints.retain(|_, endpoint| !endpoint.is_idle(now));
         dues
     }
 
@@ -346,6 +351,7 @@ impl Scheduler {
         {
             self.jobs.notify_one();
         }
+        self.timers.notify_one();
     }
 
     fn release(&self, webhook: WebhookId, weight: usize) {
@@ -365,7 +371,12 @@ impl Scheduler {
         let ready = state.make_ready(tenant, webhook, self.max_in_flight_per_webhook);
         // A probe that has ended lets the next one be claimed.
         let claims = state.gates.contains_key(&webhook);
+        let waits = !state.timers.is_empty();
         drop(state);
+        // The one that has a slot now may have to wait for its time.
+        if waits {
+            self.timers.notify_one();
+        }
         if ready {
             self.jobs.notify_one();
         }
@@ -375,8 +386,8 @@ impl Scheduler {
     }
 }
 
-fn pass_of(gates: &HashMap<WebhookId, (Gate, Option<Instant>)>, webhook: WebhookId, now: i64) -> Pass {
-    gates.get(&webhook).map_or(Pass::All, |(gate, _)| gates::pass(gate, now))
+fn pass_of(gates: &HashMap<WebhookId, Kept>, webhook: WebhookId, now: i64) -> Pass {
+    gates.get(&webhook).map_or(Pass::All, |kept| gates::pass(&kept.gate, now))
 }
 
 fn until(at_ms: i64) -> Duration {
@@ -385,7 +396,7 @@ fn until(at_ms: i64) -> Duration {
 
 impl State {
     fn gate(&self, webhook: WebhookId) -> Gate {
-        self.gates.get(&webhook).map(|(gate, _)| *gate).unwrap_or_default()
+        self.gates.get(&webhook).map(|kept| kept.gate).unwrap_or_default()
     }
 
     fn pass(&self, webhook: WebhookId, now: i64) -> Pass {
