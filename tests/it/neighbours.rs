@@ -43,6 +43,11 @@ const AT_ONCE: usize = 16;
 /// share of that.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// A server that has a third of its time free answers well within this. Where even the one without bad endpoints does not,
+/// the machine got other work since its capacity was measured: at more than it can do, a p99 says nothing.
+const CALM: Duration = Duration::from_millis(50);
+const TRIALS: usize = 3;
+
 struct Trial {
     /// How long the capacity is measured.
     measure: Duration,
@@ -71,32 +76,39 @@ impl Trial {
             beside.server.webhook(tenant, &receiver.url()).await;
             beside.clients.push(beside.server.service(tenant));
         }
-        // Both, so that both are warm.
-        let mut capacity = f64::MAX;
-        for side in [&alone, &beside] {
-            capacity = capacity.min(self.capacity(&side.clients[..LIVE], &side.live).await);
+        for trial in 1..=TRIALS {
+            // Both, so that both are warm.
+            let mut capacity = f64::MAX;
+            for side in [&mut alone, &mut beside] {
+                side.latencies.clear();
+                capacity = capacity.min(self.capacity(&side.clients[..LIVE], &side.live).await);
+            }
+            // The live ones get the same on both sides, and the two others as much as each of them.
+            let rate = capacity * SHARE / LIVE as f64;
+            for window in 0..self.windows {
+                alone.window(&format!("t{trial}w{window}"), rate).await;
+                beside.window(&format!("t{trial}w{window}"), rate).await;
+            }
+            let (without, with) = (alone.typical(), beside.typical());
+            let limit = without.mul_f64(FACTOR) + TICK;
+            println!(
+                "{kind:?}: {capacity:.0} deliveries a second at most, {:.0} of live endpoints in {} windows each; p99 \
+                 {without:?} without and {with:?} beside one that hangs ({} requests) and one that fails ({}), at most \
+                 {limit:?}; of all windows together {:?} and {:?}",
+                rate * LIVE as f64,
+                self.windows,
+                hung.count(),
+                broken.count(),
+                p99(alone.latencies.concat()),
+                p99(beside.latencies.concat()),
+            );
+            assert!(hung.count() >= 10 && broken.count() >= 10, "{} hang, {} failed", hung.count(), broken.count());
+            if without <= CALM || trial == TRIALS {
+                assert!(with <= limit, "beside the two p99 is {with:?}, without them {without:?}");
+                return;
+            }
+            println!("the machine does no longer what it did when its capacity was measured: once more");
         }
-        // The live ones get the same on both sides, and the two others as much as each of them.
-        let rate = capacity * SHARE / LIVE as f64;
-        for window in 0..self.windows {
-            alone.window(window, rate).await;
-            beside.window(window, rate).await;
-        }
-        let (without, with) = (alone.typical(), beside.typical());
-        let limit = without.mul_f64(FACTOR) + TICK;
-        println!(
-            "{kind:?}: {capacity:.0} deliveries a second at most, {:.0} of live endpoints in {} windows each; p99 {without:?} \
-             without and {with:?} beside one that hangs ({} requests) and one that fails ({}), at most {limit:?}; of all \
-             windows together {:?} and {:?}",
-            rate * LIVE as f64,
-            self.windows,
-            hung.count(),
-            broken.count(),
-            p99(alone.latencies.concat()),
-            p99(beside.latencies.concat()),
-        );
-        assert!(hung.count() >= 10 && broken.count() >= 10, "{} hang, {} failed", hung.count(), broken.count());
-        assert!(with <= limit, "beside the two p99 is {with:?}, without them {without:?}");
     }
 
     /// Deliveries a second, with as many requests under way as help.
@@ -138,9 +150,9 @@ impl Side {
         Side { server, live, clients, latencies: Vec::new() }
     }
 
-    async fn window(&mut self, window: usize, rate: f64) {
+    async fn window(&mut self, name: &str, rate: f64) {
         let from = self.live.count();
-        let sent = send_at_rate(&format!("w{window}"), &self.clients, rate * self.clients.len() as f64).await;
+        let sent = send_at_rate(name, &self.clients, rate * self.clients.len() as f64).await;
         let to_live_ones = sent.values().filter(|(client, _)| *client < LIVE).count();
         within(PATIENCE, "the last deliveries of a window", self.live.more_than(from + to_live_ones - 1)).await;
         let latency = |request: Received| request.at - sent[request.json()["id"].as_str().expect("it has an id")].1;
