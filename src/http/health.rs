@@ -1,6 +1,9 @@
 //! Whether the process lives, and whether it is ready for work.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -30,6 +33,9 @@ impl Readiness {
     }
 }
 
+/// Whoever asks has little patience itself: a database that does not answer in this time is none to work with now.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 pub async fn healthz() -> Json<serde_json::Value> {
     Json(json!({"status": "ok"}))
 }
@@ -40,7 +46,8 @@ pub async fn readyz(State(api): State<Api>) -> Response {
         READY => "ok",
         _ => "draining",
     };
-    let database = if api.store.ping().await.is_ok() { "ok" } else { "unavailable" };
+    let answers = tokio::time::timeout(PATIENCE, api.store.ping()).await.is_ok_and(|answer| answer.is_ok());
+    let database = if answers { "ok" } else { "unavailable" };
     let ready = server == "ok" && database == "ok";
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({

@@ -1,6 +1,5 @@
 //! A commit whose answer is lost on the way: it was written, and the server cannot know.
 
-use crate::support::client::Client;
 use crate::support::relay::Relay;
 use crate::support::webhooks::all_is_finished_and_counted_once;
 use crate::support::{Database, Receiver, Server, eventually, on_every_database};
@@ -11,6 +10,7 @@ on_every_database! { servers relaxed:
     an_outcome_whose_commit_is_in_doubt_is_counted_once,
     a_retry_whose_claim_is_in_doubt_goes_on,
     a_retry_by_hand_whose_commit_is_in_doubt_goes_on,
+    a_retry_by_hand_goes_on_when_its_client_does_not_wait,
 }
 
 /// A word of an event's data, by which its way through the wire is seen.
@@ -98,12 +98,33 @@ async fn a_retry_by_hand_whose_commit_is_in_doubt_goes_on(database: Database) {
     let first = receiver.expect_delivery().await;
     let failed = webhook.expect_failed().await;
     relay.cut_after_the_commit_of(|transaction| transaction.heard.contains(NEEDLE));
-    let admin: Client = server.admin("acme");
     let path = format!("/api/v1/deliveries/{}/retry", failed["id"].as_str().expect("it has an id"));
-    let problem = admin.post(&path, json!({})).await.expect_problem(503);
+    let problem = server.admin("acme").post(&path, json!({})).await.expect_problem(503);
     assert!(relay.has_cut());
     assert_eq!(problem["code"], "commit_in_doubt");
     let again = receiver.expect_delivery().await;
     assert_eq!(again.header("webhook-id"), first.header("webhook-id"));
+    all_is_finished_and_counted_once(&database, &[webhook]).await;
+}
+
+async fn a_retry_by_hand_goes_on_when_its_client_does_not_wait(database: Database) {
+    let (server, relay) = server_behind(&database).await;
+    let mut receiver = Receiver::start().await;
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"retry_count": 0})).await;
+    receiver.answer(500);
+    server.publish("acme", json!({"type": "call.ended", "data": NEEDLE})).await;
+    receiver.expect_delivery().await;
+    let failed = webhook.expect_failed().await;
+    let held = relay.hold_the_commit_of(|transaction| transaction.heard.contains(NEEDLE));
+    let path = format!("/api/v1/deliveries/{}/retry", failed["id"].as_str().expect("it has an id"));
+    let admin = server.admin("acme");
+    let client = tokio::spawn(async move { admin.try_post(&path, &json!({})).await });
+    held.arrived().await;
+    client.abort();
+    assert!(client.await.is_err_and(|error| error.is_cancelled()), "it has not been answered");
+    // Closed connections are seen in order: when this one is answered, that one is gone.
+    server.admin("acme").get("/api/v1/webhooks").await.expect(200);
+    held.let_go();
+    receiver.expect_delivery().await;
     all_is_finished_and_counted_once(&database, &[webhook]).await;
 }

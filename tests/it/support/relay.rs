@@ -1,18 +1,47 @@
 //! A wire between the server and its database that breaks where a test wants it to: after a commit has reached the
-//! database and before its answer is back.
+//! database and before its answer is back. Or it holds a commit, until the test has done something else.
 
 use super::peer::Peer;
+use super::wait::{PATIENCE, within};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 type Condition = dyn Fn(&Transaction) -> bool + Send + Sync;
 
 pub struct Relay {
     peer: Peer,
     /// Taken by the first commit that it is true of. The lock guards only looks.
-    cut: Arc<Mutex<Option<Box<Condition>>>>,
+    plan: Plan,
+}
+
+type Plan = Arc<Mutex<Option<(Box<Condition>, Fate)>>>;
+
+/// What becomes of a commit.
+enum Fate {
+    /// Its answer is not heard.
+    Cut,
+    /// It waits on its way.
+    Held(Arc<Held>),
+}
+
+/// A commit on its way.
+#[derive(Default)]
+pub struct Held {
+    arrived: Notify,
+    may_go: Notify,
+}
+
+impl Held {
+    pub async fn arrived(&self) {
+        within(PATIENCE, "a commit to be on its way", self.arrived.notified()).await;
+    }
+
+    pub fn let_go(&self) {
+        self.may_go.notify_one();
+    }
 }
 
 /// What has gone through one connection since its last commit. Neither password nor query is encrypted on this machine.
@@ -24,10 +53,10 @@ pub struct Transaction {
 
 impl Relay {
     pub async fn to(database: SocketAddr) -> Relay {
-        let cut: Arc<Mutex<Option<Box<Condition>>>> = Arc::default();
-        let condition = cut.clone();
-        let peer = Peer::start(move |client| carry(client, database, condition.clone())).await;
-        Relay { peer, cut }
+        let plan = Plan::default();
+        let planned = plan.clone();
+        let peer = Peer::start(move |client| carry(client, database, planned.clone())).await;
+        Relay { peer, plan }
     }
 
     pub fn port(&self) -> u16 {
@@ -36,15 +65,26 @@ impl Relay {
 
     /// The next commit of which `condition` holds is the last thing that its connection does.
     pub fn cut_after_the_commit_of(&self, condition: impl Fn(&Transaction) -> bool + Send + Sync + 'static) {
-        *self.cut.lock().expect("no connection panics") = Some(Box::new(condition));
+        self.set(Box::new(condition), Fate::Cut);
+    }
+
+    /// The next commit of which `condition` holds waits until it is let go.
+    pub fn hold_the_commit_of(&self, condition: impl Fn(&Transaction) -> bool + Send + Sync + 'static) -> Arc<Held> {
+        let held = Arc::new(Held::default());
+        self.set(Box::new(condition), Fate::Held(held.clone()));
+        held
+    }
+
+    fn set(&self, condition: Box<Condition>, fate: Fate) {
+        *self.plan.lock().expect("no connection panics") = Some((condition, fate));
     }
 
     pub fn has_cut(&self) -> bool {
-        self.cut.lock().expect("no connection panics").is_none()
+        self.plan.lock().expect("no connection panics").is_none()
     }
 }
 
-async fn carry(mut client: TcpStream, database: SocketAddr, cut: Arc<Mutex<Option<Box<Condition>>>>) {
+async fn carry(mut client: TcpStream, database: SocketAddr, plan: Plan) {
     let mut server = TcpStream::connect(database).await.expect("the database listens");
     let mut transaction = Transaction::default();
     let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
@@ -53,19 +93,24 @@ async fn carry(mut client: TcpStream, database: SocketAddr, cut: Arc<Mutex<Optio
             read = client.read(&mut from_client) => {
                 let Ok(len @ 1..) = read else { return };
                 let text = String::from_utf8_lossy(&from_client[..len]);
-                let commits = text.contains("COMMIT");
                 transaction.said.push_str(&text);
+                let mut fate = None;
+                if text.contains("COMMIT") {
+                    let transaction = std::mem::take(&mut transaction);
+                    let is_it = |plan: &mut (Box<Condition>, Fate)| plan.0(&transaction);
+                    fate = plan.lock().expect("no condition panics").take_if(is_it).map(|(_, fate)| fate);
+                }
+                if let Some(Fate::Held(held)) = &fate {
+                    held.arrived.notify_one();
+                    held.may_go.notified().await;
+                }
                 if server.write_all(&from_client[..len]).await.is_err() {
                     return;
                 }
-                if commits {
-                    let is_it = |cut: &mut Box<Condition>| cut(&transaction);
-                    if cut.lock().expect("no condition panics").take_if(is_it).is_some() {
-                        // It is done when the database says so, and nobody hears it.
-                        let _ = server.read(&mut from_server).await;
-                        return;
-                    }
-                    transaction = Transaction::default();
+                if matches!(fate, Some(Fate::Cut)) {
+                    // It is done when the database says so, and nobody hears it.
+                    let _ = server.read(&mut from_server).await;
+                    return;
                 }
             }
             read = server.read(&mut from_server) => {
