@@ -6,6 +6,7 @@ mod support;
 mod adoption;
 mod authentication;
 mod catalogue;
+mod circuits;
 mod cloudevents;
 mod crashes;
 mod database_file;

@@ -141,7 +141,7 @@ impl Endpoint {
     fn room(&self, probed: bool) -> Room {
         if probed {
             let idle = self.in_flight == 0 && self.reserved == 0 && self.fresh.is_empty() && self.rest.is_empty();
-            return Room { fresh: usize::from(idle && self.rest_due_ms.is_none()), rest: usize::from(idle) };
+            return Room { fresh: usize::from(idle), rest: usize::from(idle) };
         }
         let room = |max: usize, used: usize| {
             let room = max.saturating_sub(used);
@@ -154,8 +154,10 @@ impl Endpoint {
     pub fn take_due(&mut self, now: i64, most: usize, probed: bool) -> Option<Room> {
         let room = self.room(probed);
         let is_due = |due_ms: Option<i64>| due_ms.is_some_and(|due| due <= now);
-        let fresh = if is_due(self.fresh_due_ms) { room.fresh.min(most) } else { 0 };
         let rest = if is_due(self.rest_due_ms) { room.rest.min(most) } else { 0 };
+        // Fresh ones do not wait for retries that may be hours away.
+        let is_probe_found = probed && rest > 0;
+        let fresh = if is_due(self.fresh_due_ms) && !is_probe_found { room.fresh.min(most) } else { 0 };
         if fresh + rest == 0 {
             return None;
         }

@@ -1,6 +1,6 @@
 //! Webhooks as the tests make and watch them.
 
-use super::client::Client;
+use super::client::{Client, Reply};
 use super::wait::eventually;
 use super::{Database, Server, find, items};
 use serde_json::{Value, json};
@@ -67,6 +67,48 @@ impl Webhook {
     /// Waits for the first attempt, and answers it.
     pub async fn expect_attempt(&self) -> Value {
         self.expect_attempts(1).await.pop().expect("one at least")
+    }
+
+    /// The same webhook as another tenant, or the server after a restart, is asked about it.
+    pub fn of(&self, server: &Server, tenant: &str) -> Webhook {
+        let Webhook { id, secret, signing_secret, .. } = self;
+        Webhook {
+            id: *id,
+            secret: secret.clone(),
+            signing_secret: signing_secret.clone(),
+            client: server.admin(tenant),
+        }
+    }
+
+    /// Asks for a delivery to be sent again now.
+    pub async fn retry(&self, delivery: &str) -> Reply {
+        self.client.post(&format!("/api/v1/deliveries/{delivery}/retry"), json!({})).await
+    }
+
+    pub async fn delivery(&self, delivery: &str) -> Value {
+        self.client.get(&format!("/api/v1/deliveries/{delivery}")).await.expect(200).body
+    }
+
+    /// Waits until a delivery is in this state, and answers it.
+    pub async fn expect_state(&self, delivery: &str, state: &str) -> Value {
+        eventually(&format!("delivery {delivery} to be {state}"), || async {
+            let shown = self.delivery(delivery).await;
+            (shown["state"] == state).then_some(shown)
+        })
+        .await
+    }
+
+    /// What holds the webhook back, as its statistics tell.
+    pub async fn circuit(&self) -> Value {
+        self.stats().await["circuit"].clone()
+    }
+
+    pub async fn expect_circuit(&self, state: &str) -> Value {
+        eventually(&format!("the circuit of webhook {} to be {state}", self.id), || async {
+            let circuit = self.circuit().await;
+            (circuit["state"] == state).then_some(circuit)
+        })
+        .await
     }
 
     pub async fn stats(&self) -> Value {
