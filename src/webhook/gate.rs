@@ -50,7 +50,7 @@ pub enum Report {
 /// What follows from a report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Consequence {
-    /// To be told to the other nodes.
+    /// To be told to the other nodes. Of a success, what they know decides.
     pub changed: bool,
     /// Nothing is sent any more: what waits in memory goes back.
     pub has_closed: bool,
@@ -75,16 +75,11 @@ impl Gate {
     }
 
     fn succeed(&mut self, now_ms: i64) -> Consequence {
-        let told = self.failures_in_a_row >= TELL_AFTER || self.open_for_ms > 0;
         let was_held = self.held_until_ms(now_ms).is_some() || self.circuit(now_ms) == Circuit::HalfOpen;
         let paused_until_ms = self.paused_until_ms;
         // A pause is the receiver's own wish: one late success does not end it.
         *self = Self { paused_until_ms, ..Self::default() };
-        Consequence {
-            changed: told,
-            has_opened: was_held && self.held_until_ms(now_ms).is_none(),
-            ..Consequence::default()
-        }
+        Consequence { has_opened: was_held && self.held_until_ms(now_ms).is_none(), ..Consequence::default() }
     }
 
     fn fail(&mut self, now_ms: i64, counts: bool) -> Consequence {
@@ -211,7 +206,7 @@ mod tests {
         let mut gate = Gate::default();
         failed(&mut gate, 10, 0);
         let consequence = gate.report(Report::Success, 30_000);
-        assert!(consequence.has_opened && consequence.changed);
+        assert!(consequence.has_opened);
         assert!(gate.is_default());
     }
 

@@ -13,7 +13,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -26,6 +26,7 @@ use crate::{
 };
 pub use endpoint::Room;
 use endpoint::{Endpoint, Pass};
+use gates::Kept;
 
 /// Jobs in memory, and bytes of their events.
 const MAX_QUEUED: usize = 20_000;
@@ -114,8 +115,8 @@ struct State {
     /// Each webhook that has a job and a free slot stands here once, under its tenant.
     ready: Turns<TenantId, WebhookId>,
     endpoints: HashMap<WebhookId, Endpoint>,
-    /// Only of those of which there is something to say, with when this node last said it.
-    gates: HashMap<WebhookId, (Gate, Option<Instant>)>,
+    /// Only of those of which there is something to say.
+    gates: HashMap<WebhookId, Kept>,
     /// When jobs with release times may go.
     timers: BinaryHeap<Reverse<(i64, WebhookId)>>,
     queued: usize,
@@ -375,8 +376,8 @@ impl Scheduler {
     }
 }
 
-fn pass_of(gates: &HashMap<WebhookId, (Gate, Option<Instant>)>, webhook: WebhookId, now: i64) -> Pass {
-    gates.get(&webhook).map_or(Pass::All, |(gate, _)| gates::pass(gate, now))
+fn pass_of(gates: &HashMap<WebhookId, Kept>, webhook: WebhookId, now: i64) -> Pass {
+    gates.get(&webhook).map_or(Pass::All, |kept| gates::pass(&kept.gate, now))
 }
 
 fn until(at_ms: i64) -> Duration {
@@ -385,7 +386,7 @@ fn until(at_ms: i64) -> Duration {
 
 impl State {
     fn gate(&self, webhook: WebhookId) -> Gate {
-        self.gates.get(&webhook).map(|(gate, _)| *gate).unwrap_or_default()
+        self.gates.get(&webhook).map(|kept| kept.gate).unwrap_or_default()
     }
 
     fn pass(&self, webhook: WebhookId, now: i64) -> Pass {
