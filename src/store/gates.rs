@@ -138,7 +138,7 @@ pub(super) async fn reserve(
 impl Release {
     fn new(next_us: i64, now_ms: i64, rate_limit: u32, limit: usize) -> Self {
         let now_us = now_ms.saturating_mul(US_PER_MS);
-        let interval_us = max(1_000_000 / i64::from(max(rate_limit, 1)), 1);
+        let interval_us = i64::from(1_000_000_u32.div_ceil(max(rate_limit, 1)));
         let next_us = max(next_us, now_us);
         let room_us = now_us + AHEAD_MS * US_PER_MS - next_us;
         let len = if room_us <= 0 { 0 } else { usize::try_from(room_us / interval_us).unwrap_or(0) + 1 };
@@ -147,6 +147,11 @@ impl Release {
 
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Between two of them.
+    pub fn interval_us(&self) -> i64 {
+        self.interval_us
     }
 
     pub fn next_ms(&mut self) -> i64 {
@@ -180,9 +185,9 @@ mod tests {
         let now = 1_000_000;
         let mut release = Release::new(0, now, 3, 100);
         let times: Vec<i64> = (0..release.len()).map(|_| release.next_ms() - now).collect();
-        assert_eq!(times, [0, 334, 667, 1_000, 1_334, 1_667, 2_000]);
+        assert_eq!(times, [0, 334, 667, 1_001, 1_334, 1_667]);
         assert_eq!(Release::new(release.next_us, now, 3, 100).len(), 0, "enough is given out for now");
-        assert_eq!(Release::new(release.next_us, now + 700, 3, 100).len(), 2);
+        assert_eq!(Release::new(release.next_us, now + 700, 3, 100).len(), 3);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct DeliveryRow {
     pub is_fresh: bool,
     /// The rate limit lets it go then, in ms; 0 where there is none.
     pub release_at_ms: i64,
+    /// Between two releases, in microseconds: one that is late is not caught up with.
+    pub release_gap_us: i64,
 }
 
 /// The earliest moments at which a webhook has something to claim.
@@ -192,6 +194,7 @@ async fn claim_in(connection: &mut Connection, claim: &Claim) -> Result<(Vec<Del
     if let Some(release) = &mut release {
         for row in &mut rows {
             row.release_at_ms = release.next_ms();
+            row.release_gap_us = release.interval_us();
         }
         release.keep(connection, claim.webhook).await?;
     }
@@ -390,5 +393,6 @@ fn read_delivery(row: &Row) -> Result<Option<DeliveryRow>, sqlx::Error> {
         body,
         is_fresh: row.get::<i64>("lane")? == LANE_FRESH,
         release_at_ms: 0,
+        release_gap_us: 0,
     }))
 }

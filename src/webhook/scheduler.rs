@@ -49,6 +49,8 @@ pub struct Job {
     pub is_fresh: bool,
     /// A rate limit lets it go then.
     pub release_at_ms: i64,
+    /// And the next one so much later, in microseconds.
+    pub release_gap_us: i64,
     /// Somebody asked for it now: it passes the gate.
     pub by_hand: bool,
 }
@@ -66,6 +68,7 @@ impl From<DeliveryRow> for Job {
             body: row.body,
             is_fresh: row.is_fresh,
             release_at_ms: row.release_at_ms,
+            release_gap_us: row.release_gap_us,
             by_hand: false,
         }
     }
@@ -85,6 +88,7 @@ impl Job {
             body: None,
             is_fresh: true,
             release_at_ms: 0,
+            release_gap_us: 0,
             by_hand: false,
         }
     }
@@ -256,7 +260,7 @@ impl Scheduler {
                 dues.push((*webhook, claim));
             }
         }
-        state.endpoints.retain(|_, endpoint| !endpoint.is_idle());
+        state.endpoints.retain(|_, endpoint| !endpoint.is_idle(now));
         dues
     }
 
@@ -347,6 +351,7 @@ impl Scheduler {
         {
             self.jobs.notify_one();
         }
+        self.timers.notify_one();
     }
 
     fn release(&self, webhook: WebhookId, weight: usize) {
@@ -366,7 +371,12 @@ impl Scheduler {
         let ready = state.make_ready(tenant, webhook, self.max_in_flight_per_webhook);
         // A probe that has ended lets the next one be claimed.
         let claims = state.gates.contains_key(&webhook);
+        let waits = !state.timers.is_empty();
         drop(state);
+        // The one that has a slot now may have to wait for its time.
+        if waits {
+            self.timers.notify_one();
+        }
         if ready {
             self.jobs.notify_one();
         }

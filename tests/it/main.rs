@@ -27,6 +27,7 @@ mod plugins;
 mod problems;
 mod public_sessions;
 mod publishing;
+mod rate_limits;
 mod retries;
 mod roles;
 mod signatures;

@@ -12,6 +12,7 @@ const MAX_REST: usize = 250;
 const MAX_CLAIM: usize = 200;
 /// Fresh jobs that are served before it is the others' turn.
 const FRESH_TURNS: u32 = 4;
+const US_PER_MS: i64 = 1_000;
 
 /// How much a claim may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub(super) struct Endpoint {
     fresh_served: u32,
     pub reserved: usize,
     pub in_flight: usize,
+    /// When the rate limit lets the next one go, whatever its release time, in microseconds since the epoch: what a full
+    /// house held up comes one by one.
+    next_release_us: i64,
     pub is_ready: bool,
     /// A timer is set for then.
     pub wakes_at_ms: Option<i64>,
@@ -74,17 +78,26 @@ impl Endpoint {
         if !self.lets_through(pass) {
             return None;
         }
-        let turn_of_rest =
-            self.fresh_served >= FRESH_TURNS || self.fresh.front().is_none_or(|job| job.release_at_ms > now);
+        let turn_of_rest = self.fresh_served >= FRESH_TURNS || self.fresh_goes_at_ms().is_none_or(|at_ms| at_ms > now);
         if turn_of_rest && let Some(job) = self.rest.pop_front() {
             self.fresh_served = 0;
             return Some(job);
         }
-        if self.fresh.front()?.release_at_ms > now {
+        if self.fresh_goes_at_ms()? > now {
             return None;
         }
         self.fresh_served += 1;
-        self.fresh.pop_front()
+        let job = self.fresh.pop_front()?;
+        if job.release_at_ms > 0 {
+            self.next_release_us = self.next_release_us.max(now * US_PER_MS) + job.release_gap_us;
+        }
+        Some(job)
+    }
+
+    fn fresh_goes_at_ms(&self) -> Option<i64> {
+        let job = self.fresh.front()?;
+        let is_limited = job.release_at_ms > 0;
+        Some(if is_limited { job.release_at_ms.max(self.next_release_us / US_PER_MS) } else { 0 })
     }
 
     fn lets_through(&self, pass: Pass) -> bool {
@@ -100,7 +113,7 @@ impl Endpoint {
         if !self.by_hand.is_empty() {
             return Some(0);
         }
-        let next_ms = if self.rest.is_empty() { self.fresh.front().map(|job| job.release_at_ms) } else { Some(0) };
+        let next_ms = if self.rest.is_empty() { self.fresh_goes_at_ms() } else { Some(0) };
         match pass {
             // The end of what is under way tells.
             Pass::Probe if self.in_flight > 0 => None,
@@ -137,7 +150,7 @@ impl Endpoint {
     }
 
     /// Room for claims, once half of each queue is free: claims of a few at a time would cost more than they bring. A
-    /// webhook that is probed has room for one, while nothing is under way.
+    /// webhook that is probed has room for one of either kind, while nothing is under way.
     fn room(&self, probed: bool) -> Room {
         if probed {
             let idle = self.in_flight == 0 && self.reserved == 0 && self.fresh.is_empty() && self.rest.is_empty();
@@ -183,9 +196,10 @@ impl Endpoint {
         fresh || rest
     }
 
-    pub fn is_idle(&self) -> bool {
+    pub fn is_idle(&self, now: i64) -> bool {
         let empty = self.by_hand.is_empty() && self.fresh.is_empty() && self.rest.is_empty();
         let nothing_due = self.fresh_due_ms.is_none() && self.rest_due_ms.is_none();
-        empty && nothing_due && self.reserved == 0 && self.in_flight == 0
+        let is_free = self.next_release_us <= now * US_PER_MS;
+        empty && nothing_due && is_free && self.reserved == 0 && self.in_flight == 0
     }
 }
