@@ -49,6 +49,23 @@ pub async fn lock(connection: &mut Connection, wanted: &Wanted) -> Result<Wanted
     Ok(first)
 }
 
+/// The keys that these deliveries stand behind.
+pub async fn keys_of(connection: &mut Connection, ids: &[String]) -> Result<Wanted, sqlx::Error> {
+    let mut keys = Wanted::new();
+    for piece in pieces(ids) {
+        let mut select = Query::select();
+        select
+            .columns(["webhook_id", "order_key"])
+            .from("jf_deliveries")
+            .and_where(Expr::col("id").is_in(piece.iter().map(String::as_str)))
+            .and_where(Expr::col("order_key").is_not_null());
+        for row in fetch(&select, &mut *connection).await? {
+            keys.insert((WebhookId(row.get("webhook_id")?), row.get("order_key")?), 0);
+        }
+    }
+    Ok(keys)
+}
+
 /// Lets the head of each key be claimed, once all of the transaction is written.
 pub async fn promote(connection: &mut Connection, wanted: &Wanted) -> Result<(), sqlx::Error> {
     let keys: Vec<_> = wanted.iter().collect();

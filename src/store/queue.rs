@@ -5,7 +5,7 @@ use sea_query::{Cond, Expr, ExprTrait, JoinType, Order, Query};
 use super::{
     Store, StoreError,
     events::read_event,
-    gates,
+    gates, order,
     outcomes::{DeliveryState, LANE_FRESH, LANE_REPLAYS, LANE_RETRIES, StoredBody},
     sql::{Connection, Dialect, Row, execute, fetch, pieces, skip_locked},
     webhooks::as_id,
@@ -227,6 +227,10 @@ pub(super) async fn lease(
         let read: std::collections::HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         let unreadable: Vec<String> = ids.iter().filter(|id| !read.contains(id.as_str())).cloned().collect();
         cancel(connection, &unreadable, "its event is gone or cannot be read").await?;
+        // Whoever stands behind them must not wait for ever.
+        let keys = order::keys_of(connection, &unreadable).await?;
+        order::lock(connection, &keys).await?;
+        order::promote(connection, &keys).await?;
     }
     rows.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(rows)

@@ -21,6 +21,7 @@ mod limits;
 mod neighbours;
 mod nodes;
 mod online;
+mod ordering;
 mod plain_sql;
 mod plugin_files;
 mod plugins;
