@@ -232,7 +232,7 @@ type TakeArgs = (String, String, String, i64);
 async fn take_in(connection: &mut Connection, (tenant, id, node, slot): &TakeArgs) -> Result<Again, sqlx::Error> {
     let mut select = Query::select();
     select
-        .columns(["state", "webhook_id", "order_key", "due_ms", "lease_owner"])
+        .columns(["state", "webhook_id", "event_id", "order_key", "due_ms", "lease_owner"])
         .from("jf_deliveries")
         .and_where(Expr::col("id").eq(id.as_str()))
         .and_where(Expr::col("tenant_id").eq(tenant.as_str()));
@@ -249,6 +249,10 @@ async fn take_in(connection: &mut Connection, (tenant, id, node, slot): &TakeArg
     let Some(row) = rows.first() else { return Ok(Again::Unknown) };
     if row.get::<Option<String>>("lease_owner")?.is_some() {
         return Ok(Again::UnderWay);
+    }
+    // Before anything is written: a delivery that cannot be sent again stays what it is.
+    if !has_event(connection, tenant, row.get("event_id")?).await? {
+        return Ok(Again::EventGone);
     }
     let state: String = row.get("state")?;
     let is_pending = state == "pending";
@@ -282,6 +286,16 @@ async fn take_in(connection: &mut Connection, (tenant, id, node, slot): &TakeArg
     }
     let row = lease(connection, std::slice::from_ref(id), node).await?.into_iter().next();
     Ok(row.map_or(Again::EventGone, |row| Again::Held(Box::new(row))))
+}
+
+async fn has_event(connection: &mut Connection, tenant: &str, id: String) -> Result<bool, sqlx::Error> {
+    let mut select = Query::select();
+    select
+        .column("seq")
+        .from("jf_events")
+        .and_where(Expr::col("tenant_id").eq(tenant))
+        .and_where(Expr::col("id").eq(id));
+    Ok(!fetch(&select, connection).await?.is_empty())
 }
 
 /// A delivery that a replay takes.

@@ -29,6 +29,7 @@ mod problems;
 mod public_sessions;
 mod publishing;
 mod rate_limits;
+mod recovery;
 mod retries;
 mod roles;
 mod signatures;
