@@ -30,6 +30,7 @@ mod public_sessions;
 mod publishing;
 mod rate_limits;
 mod recovery;
+mod replays;
 mod retries;
 mod roles;
 mod signatures;
