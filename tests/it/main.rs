@@ -35,6 +35,8 @@ mod recovery;
 mod replays;
 mod retries;
 mod roles;
+mod rotation;
+mod sealing;
 mod signatures;
 mod socket_ends;
 mod sockets;
