@@ -250,6 +250,10 @@ async fn take_in(connection: &mut Connection, (tenant, id, node, slot): &TakeArg
     if row.get::<Option<String>>("lease_owner")?.is_some() {
         return Ok(Again::UnderWay);
     }
+    // Before anything is written: a delivery that cannot be sent again stays what it is.
+    if !has_event(connection, tenant, row.get("event_id")?).await? {
+        return Ok(Again::EventGone);
+    }
     let state: String = row.get("state")?;
     // Before anything is written: a delivery that cannot be sent again stays what it is.
     if !has_event(connection, tenant, row.get("event_id")?).await? {

@@ -10,6 +10,8 @@ on_every_database! { relaxed:
     order_holds_for_arrays_many_publishers_and_a_receiver_that_fails_now_and_then,
     a_failing_head_blocks_its_own_key_only,
     order_survives_kill_9,
+    a_head_whose_event_is_gone_lets_the_next_go,
+    a_replay_keeps_the_order_too,
 }
 
 fn event(key: &str, n: usize) -> Value {
@@ -174,9 +176,7 @@ async fn only_none_and_key_are_orders() {
 }
 
 /// Another program deleted the event whose turn it is: those behind it must not wait for ever.
-#[tokio::test]
-async fn a_head_whose_event_is_gone_lets_the_next_go() {
-    let database = Database::sqlite();
+async fn a_head_whose_event_is_gone_lets_the_next_go(database: Database) {
     let server = Server::with().database(&database).env("WEBHOOK_RETRY_SCHEDULE", "1s").start().await;
     let mut receiver = Receiver::start().await;
     receiver.answer(500);
@@ -189,9 +189,8 @@ async fn a_head_whose_event_is_gone_lets_the_next_go() {
     assert_eq!(of_key(&receiver.expect_deliveries(2).await, "a"), [0, 1]);
 }
 
-#[tokio::test]
-async fn a_replay_keeps_the_order_too() {
-    let server = Server::with().env("WEBHOOK_RETRY_SCHEDULE", "20ms").start().await;
+async fn a_replay_keeps_the_order_too(database: Database) {
+    let server = Server::with().database(&database).env("WEBHOOK_RETRY_SCHEDULE", "20ms").start().await;
     let receiver = Receiver::start().await;
     let webhook = server.webhook_with("acme", &receiver.url(), json!({"ordering": "key"})).await;
     for n in 0..6 {

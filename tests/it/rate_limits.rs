@@ -1,6 +1,7 @@
 //! `rate_limit`: so many deliveries a second and no more, whatever waits and however the receiver stalls.
 
-use crate::support::{Answer, Received, Receiver, Server};
+use crate::support::databases::Kind;
+use crate::support::{Answer, Database, Received, Receiver, Server, eventually, items};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -39,7 +40,9 @@ async fn retries_count_as_much_as_first_attempts() {
     let server = Server::with().env("WEBHOOK_RETRY_SCHEDULE", "1ms").start().await;
     let mut receiver = Receiver::start().await;
     let asked = AtomicUsize::new(0);
-    receiver.answer_by(move |_| Answer::status(if asked.fetch_add(1, Ordering::SeqCst) % 2 == 0 { 500 } else { 200 }));
+    receiver.answer_by(move |_| {
+        Answer::status(if asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { 500 } else { 200 })
+    });
     server.webhook_with("acme", &receiver.url(), json!({"rate_limit": 10})).await;
     server.service("acme").post("/api/v1/events", events(12)).await.expect(202);
     let all = receiver.expect_deliveries(24).await;
@@ -68,6 +71,23 @@ async fn a_restart_is_no_way_around_a_limit() {
     server.restart().await;
     receiver.expect_deliveries(4).await;
     assert_never_exceeded(&receiver.all(), 2);
+}
+
+#[tokio::test]
+async fn two_nodes_share_a_limit() {
+    let database = Database::relaxed(Kind::Postgres).await;
+    let (a, b) = (Server::on(&database).await, Server::on(&database).await);
+    let mut receiver = Receiver::start().await;
+    let webhook = a.webhook_with("acme", &receiver.url(), json!({"rate_limit": 20})).await;
+    eventually("the other node to know the webhook", || async {
+        let listed = items(&b.admin("acme").get("/api/v1/webhooks").await.expect(200).body);
+        listed.iter().any(|shown| shown["id"] == webhook.id).then_some(())
+    })
+    .await;
+    for server in [&a, &b] {
+        server.service("acme").post("/api/v1/events", events(31)).await.expect(202);
+    }
+    assert_never_exceeded(&receiver.expect_deliveries(62).await, 20);
 }
 
 #[tokio::test]

@@ -67,18 +67,15 @@ impl Scheduler {
             let mut state = self.state();
             for (webhook, row) in rows {
                 let kept = state.gates.entry(webhook).or_default();
-                if row != kept.told {
-                    let before = kept.gate.held_until_ms(now);
-                    if kept.said.is_some_and(|said| said.elapsed() < OWN_WORD) {
-                        // To be taken whole a little later, if it still stands there.
-                        kept.gate.add(row);
-                    } else {
-                        kept.told = row;
-                        kept.gate.take(row);
-                    }
-                    if kept.gate.held_until_ms(now) > before {
-                        held.push(webhook);
-                    }
+                let before = kept.gate.held_until_ms(now);
+                if kept.said.is_some_and(|said| said.elapsed() < OWN_WORD) {
+                    kept.gate.add(row);
+                } else if row != kept.told {
+                    kept.told = row;
+                    kept.gate.take(row);
+                }
+                if kept.gate.held_until_ms(now) > before {
+                    held.push(webhook);
                 }
                 if kept.gate.is_default() {
                     state.gates.remove(&webhook);
