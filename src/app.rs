@@ -17,14 +17,14 @@ use tracing::{info, warn};
 
 use crate::{
     broadcaster::{Broadcaster, Parts, SocketTraces},
-    config::{Config, PluginConfig},
+    config::{Config, PluginConfig, WebhookConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
     plugin::{Limits, PluginError, PluginFolder, Plugins, SocketChains},
     store::{OpenError, Store, StoreError, StoreTask},
     webhook::{
-        Deliverer, NodeId, Scheduler, Sender, SenderError, Webhooks, Workers, WorkersConfig, address::AddressPolicy,
-        keep_house,
+        Deliverer, InFlight, NodeId, Scheduler, Sender, SenderError, Webhooks, Workers, WorkersConfig,
+        address::AddressPolicy, keep_house,
     },
     ws::Sockets,
 };
@@ -109,7 +109,7 @@ impl App {
 
         let (notices, notices_received) = mpsc::channel(NOTICES);
         let addresses = Arc::new(AddressPolicy::new(config.webhooks.allow_nets.clone()));
-        let scheduler = Arc::new(Scheduler::new(config.webhooks.max_in_flight_per_endpoint));
+        let scheduler = Arc::new(Scheduler::new(in_flight(&config.webhooks)));
         let deliverer = Arc::new(Deliverer {
             store: store.clone(),
             webhooks: webhooks.clone(),
@@ -227,6 +227,12 @@ impl App {
         }
         info!("stopped");
     }
+}
+
+/// A quarter of the requests under way is kept from any one tenant.
+fn in_flight(config: &WebhookConfig) -> InFlight {
+    let per_tenant = (config.max_in_flight * 3).div_ceil(4);
+    InFlight { per_webhook: config.max_in_flight_per_endpoint, per_tenant }
 }
 
 fn limits(config: &PluginConfig) -> Limits {

@@ -8,7 +8,7 @@ use anyhow::bail;
 use crate::{
     databases::{Database, Kind},
     fresh,
-    pending::{CLAIM, fill},
+    pending::{claim, fill},
     publisher::until,
     receiver::Receiver,
     server::Server,
@@ -80,7 +80,7 @@ async fn cost(kind: Kind, dead: u64, receiver: &Receiver) -> anyhow::Result<Cost
         best.cpu_us
     );
     if dead == MANY {
-        for line in database.plan(CLAIM).await {
+        for line in database.plan(&claim(kind)).await {
             println!("     plan: {line}");
         }
     }

@@ -40,12 +40,15 @@ CREATE TABLE jf_deliveries (
     plugins      MEDIUMTEXT,                           -- what a chain did that ended it without an attempt
     created_ms   BIGINT NOT NULL,
     ended_ms     BIGINT,
-    -- Indexes are whole here: this column is null for all but the few that the list of failures shows.
-    dead         BIGINT AS (CASE WHEN state IN ('failed', 'plugin_failed') THEN 1 END) VIRTUAL
+    -- Indexes are whole here: these columns are null for all but the few that are looked for by them.
+    dead            BIGINT AS (CASE WHEN state IN ('failed', 'plugin_failed') THEN 1 END) VIRTUAL,
+    waiting_webhook BIGINT AS (CASE WHEN due_ms IS NOT NULL THEN webhook_id END) VIRTUAL,
+    behind_webhook  BIGINT AS (CASE WHEN order_seq IS NOT NULL THEN webhook_id END) VIRTUAL
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
-CREATE INDEX jf_deliveries_due ON jf_deliveries (webhook_id, lane, due_ms);
+CREATE INDEX jf_deliveries_due ON jf_deliveries (waiting_webhook, lane, due_ms);
 CREATE INDEX jf_deliveries_leased ON jf_deliveries (lease_owner, webhook_id);
-CREATE INDEX jf_deliveries_order ON jf_deliveries (webhook_id, order_key, order_seq);
+CREATE INDEX jf_deliveries_order ON jf_deliveries (behind_webhook, order_key, order_seq);
+CREATE INDEX jf_deliveries_webhook ON jf_deliveries (webhook_id, id);
 CREATE INDEX jf_deliveries_failed ON jf_deliveries (dead, tenant_id, id);
 CREATE INDEX jf_deliveries_event ON jf_deliveries (event_id, tenant_id);
 

@@ -46,6 +46,7 @@ CREATE INDEX jf_deliveries_leased ON jf_deliveries (lease_owner, webhook_id) WHE
 CREATE INDEX jf_deliveries_order ON jf_deliveries (webhook_id, order_key, order_seq)
     WHERE state = 'pending' AND order_key IS NOT NULL;
 CREATE INDEX jf_deliveries_failed ON jf_deliveries (tenant_id, id) WHERE state IN ('failed', 'plugin_failed');
+CREATE INDEX jf_deliveries_webhook ON jf_deliveries (webhook_id, id);
 CREATE INDEX jf_deliveries_event ON jf_deliveries (event_id, tenant_id);
 
 -- What a chain made of an event, kept with the first recorded attempt. Unchanged deliveries have no row: their body is the

@@ -20,9 +20,10 @@ impl Broadcaster {
             let order_key = webhook.order_key(event);
             // What has to wait for its turn or its time is claimed when that has come.
             let waits = order_key.is_some() || webhook.rate_limit.is_some();
-            let place = if waits { None } else { parts.scheduler.reserve(webhook.id, event) };
+            let id = DeliveryId::generate();
+            let place = if waits { None } else { parts.scheduler.reserve(webhook.id, event, &id) };
             let delivery = NewDelivery {
-                id: DeliveryId::generate(),
+                id,
                 webhook: webhook.id,
                 pins: webhook.chain.pins(&event.event_type),
                 order_key,

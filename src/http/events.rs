@@ -142,7 +142,9 @@ async fn publish_each(
         for (n, item) in piece.iter().enumerate() {
             parsed.push(parse(item, piece_n * MAX_ITEMS + n).map(|item| drafts.push(item)));
         }
-        let mut published = api.broadcaster.publish_all(&who.tenant, drafts).await.into_iter();
+        let published = api.broadcaster.publish_all(&who.tenant, drafts).await;
+        let some_are_stored = published.iter().any(Result::is_ok);
+        let mut published = published.into_iter();
         for parsed in parsed {
             let result = match parsed {
                 Ok(()) => published.next().unwrap_or(Err(crate::store::StoreError::Closed.into())),
@@ -154,7 +156,9 @@ async fn publish_each(
             answers.push(match result {
                 Ok(published) => shown(&published),
                 // Ours, and the same for all that follow.
-                Err(PublishError::Store(error)) => return Err(stopped_at(piece_n * MAX_ITEMS, error.into())),
+                Err(PublishError::Store(error)) if !some_are_stored => {
+                    return Err(stopped_at(piece_n * MAX_ITEMS, error.into()));
+                }
                 Err(error) => refused(error.into()),
             });
         }

@@ -73,7 +73,7 @@ impl Store {
         self.write_lease(args, |connection, args| Box::pin(take_in(connection, args))).await
     }
 
-    /// How many deliveries a replay would take. A range of the primary key, since ids grow with time.
+    /// How many deliveries a replay would take. Index `jf_deliveries_webhook`, since ids grow with time.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -171,12 +171,17 @@ impl Store {
         node: &str,
         limit: usize,
     ) -> Result<Option<ReplayRow>, StoreError> {
-        let args = (job, filter, node.to_owned(), limit, self.slot());
-        self.write(args, |connection, (job, filter, node, limit, slot)| {
+        // Looked for outside of the transaction: there may be many that do not match, and SQLite has one writer. What changes
+        // its state meanwhile is left out.
+        let mut select = select_replay(&filter, &job.last_id);
+        select.columns([("d", "id"), ("d", "order_key")]).order_by(("d", "id"), Order::Asc).limit(limit as u64);
+        let read = |row: &Row| Ok(Some(Found { id: row.get("id")?, order_key: row.get("order_key")? }));
+        let found = self.read_all(&select, read).await?;
+        let args = (job, filter, found, node.to_owned(), limit, self.slot());
+        self.write(args, |connection, (job, filter, found, node, limit, slot)| {
             Box::pin(async move {
-                let found = matching(connection, filter, &job.last_id, *limit).await?;
                 // Keys are locked before deliveries, here as in the group commit.
-                let mut places = order::lock(connection, &keys_of(filter.webhook, &found)).await?;
+                let mut places = order::lock(connection, &keys_of(filter.webhook, found)).await?;
                 let mut job = job.clone();
                 job.done += i64::try_from(found.len()).unwrap_or(0);
                 if let Some(last) = found.last() {
@@ -189,7 +194,7 @@ impl Store {
                 if !keep_place(connection, &job, node).await? {
                     return Ok(None);
                 }
-                requeue(connection, &found, filter, &mut places, *slot).await?;
+                requeue(connection, found, filter, &mut places, *slot).await?;
                 Ok(Some(job))
             })
         })
@@ -306,18 +311,6 @@ async fn has_event(connection: &mut Connection, tenant: &str, id: String) -> Res
 struct Found {
     id: String,
     order_key: Option<String>,
-}
-
-async fn matching(
-    connection: &mut Connection,
-    filter: &ReplayFilter,
-    last_id: &str,
-    limit: usize,
-) -> Result<Vec<Found>, sqlx::Error> {
-    let mut select = select_replay(filter, last_id);
-    select.columns([("d", "id"), ("d", "order_key")]).order_by(("d", "id"), Order::Asc).limit(limit as u64);
-    let rows = fetch(&select, connection).await?;
-    rows.iter().map(|row| Ok(Found { id: row.get("id")?, order_key: row.get("order_key")? })).collect()
 }
 
 /// How many places are wanted behind each key.

@@ -65,6 +65,8 @@ pub struct EventQuery {
     pub limit: u64,
 }
 
+/// Data that may wait for the group commit, KiB. Beyond it, callers wait.
+pub(super) const WAITING_KIB: u32 = 64 << 10;
 /// Of one statement's data: beyond it, few rows go together.
 const MAX_STATEMENT_BYTES: usize = 2 << 20;
 
@@ -88,6 +90,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]: nothing of it was written.
     pub async fn commit(&self, events: Vec<NewEvent>) -> Result<Vec<Committed>, StoreError> {
+        let bytes: usize = events.iter().map(|event| event.event.data.len()).sum();
+        let kib = std::cmp::min(u32::try_from(bytes / 1024 + 1).unwrap_or(WAITING_KIB), WAITING_KIB);
+        // Held until it is answered: what waits for the disk does not fill the memory.
+        let _room = self.room.acquire_many(kib).await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
         self.send(Write::Commit(events, reply)).await?;
         answer.await.map_err(|_| StoreError::Closed)?

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -205,6 +208,8 @@ pub struct Held<'a> {
     links: &'a Links,
     _permit: SemaphorePermit<'a>,
     connection: Option<Connection>,
+    /// A transaction is open on it.
+    is_dirty: bool,
 }
 
 impl Links {
@@ -224,7 +229,7 @@ impl Links {
             Some(connection) => connection,
             None => self.location.connect().await?,
         };
-        Ok(Held { links: self, _permit: permit, connection: Some(connection) })
+        Ok(Held { links: self, _permit: permit, connection: Some(connection), is_dirty: false })
     }
 
     /// Runs one transaction; begins it anew where the database ended it for another one's sake, or was away before it
@@ -237,23 +242,27 @@ impl Links {
         loop {
             tries += 1;
             let mut held = self.hold().await?;
-            let connection = held.connection();
-            let begun = tokio::time::timeout(PATIENCE, connection.begin()).await;
-            if let Err(error) = begun.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            if let Err(error) = held.begin().await {
                 held.lose();
                 if tries < MAX_TRIES && is_lost(&error) {
                     continue;
                 }
                 return Err(error.into());
             }
+            let connection = held.connection();
+            let committing = AtomicBool::new(false);
             let whole = async {
                 let value = run(&mut *connection, args).await?;
+                committing.store(true, Ordering::Relaxed);
                 connection.commit().await.map(|()| value)
             };
             let failed = match tokio::time::timeout(PATIENCE, whole).await {
-                Ok(Ok(value)) => return Ok(value),
+                Ok(Ok(value)) => {
+                    held.is_done();
+                    return Ok(value);
+                }
                 Ok(Err(failed)) => failed,
-                Err(_) => Failed { error: sqlx::Error::PoolTimedOut, in_doubt: true },
+                Err(_) => Failed::timed_out(committing.into_inner()),
             };
             held.undo(&failed).await;
             if tries >= MAX_TRIES || !is_retried(&failed.error) {
@@ -288,6 +297,25 @@ impl Held<'_> {
         if self.connection.is_some() {
             self.roll_back().await;
         }
+        self.is_dirty = false;
+    }
+
+    /// Opens a transaction. Until it is committed or undone, the connection is not given to others.
+    pub async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        self.is_dirty = true;
+        let begun =
+            tokio::time::timeout(PATIENCE, self.connection().begin()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let is_open = |error: &sqlx::Error| matches!(code(error).as_deref(), Some("1"));
+        if self.links.location.dialect() != Dialect::Sqlite || !begun.as_ref().is_err_and(is_open) {
+            return begun;
+        }
+        // A transaction that was given up may be open yet.
+        self.roll_back().await;
+        self.connection().begin().await
+    }
+
+    pub fn is_done(&mut self) {
+        self.is_dirty = false;
     }
 
     /// Undoes what is open; a connection on which that fails is not used again.
@@ -310,7 +338,8 @@ impl Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        // One that was left in the middle of a transaction is closed, which ends it.
+        if let Some(connection) = self.connection.take().filter(|_| !self.is_dirty) {
             self.links.idle().push(connection);
         }
     }
@@ -330,6 +359,11 @@ impl From<sqlx::Error> for Failed {
 }
 
 impl Failed {
+    /// Given up: in doubt only where the commit was under way.
+    pub fn timed_out(was_committing: bool) -> Self {
+        Self { error: sqlx::Error::PoolTimedOut, in_doubt: was_committing }
+    }
+
     pub fn as_store_error(&self) -> StoreError {
         let reason = explain(&self.error);
         match self.error {
@@ -366,12 +400,14 @@ pub fn is_retried(error: &sqlx::Error) -> bool {
         .is_some_and(|code| ["40001", "40P01", "55P03", "25P03", "1213", "1205", "1020"].contains(&code.as_str()))
 }
 
+/// MySQL: the server goes, or closed a connection that was idle for too long.
+const GONE: [&str; 3] = ["1053", "1927", "4031"];
+
 /// The connection is gone, or the server is going.
 pub fn is_lost(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(_) => {
-            code(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "1053")
-        }
+        sqlx::Error::Database(_) => code(error)
+            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || GONE.contains(&code.as_str())),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)

@@ -37,7 +37,7 @@ use std::sync::{
 
 use futures_util::future::BoxFuture;
 use sea_query::{Query, SelectStatement};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 pub use again::{Again, ReplayFilter, ReplayRow};
 pub use events::{Committed, EventQuery, EventRow, NewDelivery, NewEvent};
@@ -84,6 +84,8 @@ pub struct Store {
     readers: Pool,
     links: Arc<Links>,
     writer: mpsc::Sender<writer::Write>,
+    /// KiB of data that may wait for the writer yet.
+    room: Arc<Semaphore>,
     slot: Arc<AtomicI64>,
     in_doubt: Arc<Notify>,
 }
@@ -154,6 +156,11 @@ impl Store {
     /// Whether others may be writing to the same database.
     pub fn is_shared(&self) -> bool {
         self.dialect() != Dialect::Sqlite
+    }
+
+    /// Leases may stand for this node that its memory does not hold.
+    pub fn doubt(&self) {
+        self.in_doubt.notify_one();
     }
 
     /// Waits until a commit broke off: leases may stand for this node that its memory does not hold.

@@ -7,12 +7,13 @@ use std::{
 };
 
 use sqlx::migrate::{MigrateError, Migrator};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Store,
     adopt::{adopt_webhooks, come_back, step_aside},
+    events::WAITING_KIB,
     link::{Links, Location, explain},
     sql::{Connection, Dialect},
     writer::Writer,
@@ -87,7 +88,8 @@ impl Store {
         let (slot, in_doubt) = (Arc::new(AtomicI64::new(0)), Arc::new(Notify::new()));
         let writer = Writer { links: writer, slot: slot.clone(), in_doubt: in_doubt.clone() };
         let writer = tokio::spawn(writer.run(receiver, closing.clone()));
-        let store = Self { readers, links, writer: sender, slot, in_doubt };
+        let room = Arc::new(Semaphore::new(WAITING_KIB as usize));
+        let store = Self { readers, links, writer: sender, room, slot, in_doubt };
         Ok((store, StoreTask { writer, closing, _lock: lock }))
     }
 }

@@ -8,16 +8,33 @@ use std::collections::BTreeMap;
 
 use sea_query::{Cond, Expr, ExprTrait, OnConflict, Query};
 
-use super::sql::{Connection, execute, fetch, pieces};
+use super::sql::{Connection, Dialect, execute, fetch, pieces};
 use crate::event::{WebhookId, now_ms};
 
 /// How many places are wanted behind each key; none where a head has ended.
 pub type Wanted = BTreeMap<(WebhookId, String), i64>;
 
 /// The head: of the whole index, its first entry.
-const HEAD: &str = "(SELECT d.order_seq FROM jf_deliveries d WHERE d.webhook_id = k.webhook_id \
-                    AND d.order_key = k.order_key AND d.state = 'pending' AND d.order_seq IS NOT NULL \
-                    ORDER BY d.order_seq LIMIT 1)";
+fn head(dialect: Dialect) -> String {
+    let behind = behind_webhook(dialect);
+    format!(
+        "(SELECT d.id FROM jf_deliveries d WHERE d.{behind} = k.webhook_id AND d.order_key = k.order_key \
+         AND d.state = 'pending' AND d.order_key IS NOT NULL AND d.order_seq IS NOT NULL ORDER BY d.order_seq LIMIT 1)"
+    )
+}
+
+/// The webhook, in the index `jf_deliveries_order`. MySQL's has no condition: the column is null for all that have no place.
+pub fn behind_webhook(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::MySql => "behind_webhook",
+        _ => "webhook_id",
+    }
+}
+
+/// Those that have a place behind a key, as `jf_deliveries_order` has them.
+pub fn is_behind() -> Expr {
+    Expr::cust("state = 'pending' AND order_key IS NOT NULL AND order_seq IS NOT NULL")
+}
 
 /// Locks the keys and gives out places: for each key, the first of those that were wanted.
 pub async fn lock(connection: &mut Connection, wanted: &Wanted) -> Result<Wanted, sqlx::Error> {
@@ -68,36 +85,23 @@ pub async fn keys_of(connection: &mut Connection, ids: &[String]) -> Result<Want
 
 /// Lets the head of each key be claimed, once all of the transaction is written.
 pub async fn promote(connection: &mut Connection, wanted: &Wanted) -> Result<(), sqlx::Error> {
+    let dialect = connection.dialect();
     let keys: Vec<_> = wanted.iter().collect();
     for piece in pieces(&keys) {
         let mut select = Query::select();
-        select
-            .columns([("k", "webhook_id"), ("k", "order_key")])
-            .expr_as(Expr::cust(HEAD), "head")
-            .from_as("jf_key_order", "k")
-            .cond_where(any_of(piece, "k"));
-        let mut heads = Cond::any();
-        let mut any = false;
-        for row in fetch(&select, &mut *connection).await? {
-            if let Some(head) = row.get::<Option<i64>>("head")? {
-                any = true;
-                heads = heads.add(
-                    Expr::col("webhook_id")
-                        .eq(row.get::<i64>("webhook_id")?)
-                        .and(Expr::col("order_key").eq(row.get::<String>("order_key")?))
-                        .and(Expr::col("order_seq").eq(head)),
-                );
-            }
-        }
-        if any {
+        select.expr_as(Expr::cust(head(dialect)), "head").from_as("jf_key_order", "k").cond_where(any_of(piece, "k"));
+        let rows = fetch(&select, &mut *connection).await?;
+        let heads = rows.iter().map(|row| row.get::<Option<String>>("head")).collect::<Result<Vec<_>, _>>()?;
+        let heads: Vec<String> = heads.into_iter().flatten().collect();
+        for ids in pieces(&heads) {
             let mut update = Query::update();
             update
                 .table("jf_deliveries")
                 .value("due_ms", now_ms())
+                .and_where(Expr::col("id").is_in(ids.iter().map(String::as_str)))
                 .and_where(Expr::col("state").eq("pending"))
                 .and_where(Expr::col("due_ms").is_null())
-                .and_where(Expr::col("lease_owner").is_null())
-                .cond_where(heads);
+                .and_where(Expr::col("lease_owner").is_null());
             execute(&update, &mut *connection).await?;
         }
     }
@@ -113,10 +117,9 @@ pub async fn has_waiting(
     waiting
         .column("id")
         .from("jf_deliveries")
-        .and_where(Expr::col("webhook_id").eq(webhook.0))
+        .and_where(Expr::col(behind_webhook(connection.dialect())).eq(webhook.0))
         .and_where(Expr::col("order_key").eq(key.as_str()))
-        .and_where(Expr::cust("state = 'pending'"))
-        .and_where(Expr::col("order_seq").is_not_null())
+        .and_where(is_behind())
         .limit(1);
     Ok(!fetch(&waiting, connection).await?.is_empty())
 }

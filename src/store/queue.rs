@@ -32,6 +32,12 @@ pub struct DeliveryRow {
     pub release_gap_us: i64,
 }
 
+impl DeliveryRow {
+    fn bytes(&self) -> usize {
+        self.event.data.len() + self.body.as_ref().map_or(0, |body| body.body.len())
+    }
+}
+
 /// The earliest moments at which a webhook has something to claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
@@ -74,24 +80,42 @@ pub struct Claim {
     pub fresh: usize,
     /// Of retries and replays, of which replays have a third where there are both.
     pub rest: usize,
+    /// Of data and stored bodies, but for the last rows.
+    pub bytes: usize,
     /// Deliveries a second, over all nodes.
     pub rate_limit: Option<u32>,
 }
 
-/// A constant text per lane, so that the statement is always the same.
-macro_rules! first_of_lane {
-    ($lane:literal) => {
-        concat!(
-            "(SELECT d.due_ms FROM jf_deliveries d WHERE d.webhook_id = w.id AND d.lane = ",
-            $lane,
-            " AND d.due_ms IS NOT NULL ORDER BY d.due_ms LIMIT 1)"
-        )
-    };
+/// The lanes, as `select_due` names them.
+const LANES: [(&str, i64); 3] = [("fresh", LANE_FRESH), ("retries", LANE_RETRIES), ("replays", LANE_REPLAYS)];
+
+/// When the first of a webhook's lanes is due: one look into the index `jf_deliveries_due`.
+fn first_of_lane(dialect: Dialect, lane: i64) -> String {
+    let waiting = waiting_webhook(dialect);
+    format!(
+        "(SELECT d.due_ms FROM jf_deliveries d WHERE d.{waiting} = w.id AND d.lane = {lane} AND d.due_ms IS NOT NULL \
+         ORDER BY d.due_ms LIMIT 1)"
+    )
 }
 
-/// When the first of a webhook's lanes is due: each is one look into the index `jf_deliveries_due`.
-const FIRST_OF_LANE: [(&str, &str); 3] =
-    [("fresh", first_of_lane!(0)), ("retries", first_of_lane!(1)), ("replays", first_of_lane!(2))];
+/// The webhook, in the index `jf_deliveries_due`. MySQL's has no condition: the column is null for all that do not wait.
+pub(super) fn waiting_webhook(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::MySql => "waiting_webhook",
+        _ => "webhook_id",
+    }
+}
+
+/// The ranges of a webhook's pending deliveries: those that wait, those that a node holds, those behind a key. Each is one
+/// of an index; asked for together, the table would be walked.
+pub(super) fn pending_ranges(dialect: Dialect, webhook: WebhookId) -> [Expr; 3] {
+    let neither = Expr::cust("due_ms IS NULL AND lease_owner IS NULL");
+    [
+        Expr::col(waiting_webhook(dialect)).eq(webhook.0).and(Expr::col("due_ms").is_not_null()),
+        Expr::col("webhook_id").eq(webhook.0).and(Expr::col("lease_owner").is_not_null()),
+        Expr::col(order::behind_webhook(dialect)).eq(webhook.0).and(order::is_behind()).and(neither),
+    ]
+}
 
 impl Store {
     /// Leases deliveries of a webhook that are due, and tells when the next are. Rows that another node is claiming are
@@ -120,6 +144,36 @@ impl Store {
         self.write(node.to_owned(), |connection, node| Box::pin(release_all_of(connection, node))).await
     }
 
+    /// What stands as held by a node. Index `jf_deliveries_leased`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn leases_of(&self, node: &str) -> Result<Vec<DeliveryId>, StoreError> {
+        let mut select = Query::select();
+        select.column("id").from("jf_deliveries").and_where(Expr::col("lease_owner").eq(node));
+        self.read_all(&select, |row| Ok(DeliveryId::parse(&row.get::<String>("id")?).ok())).await
+    }
+
+    /// Puts back some of what a node held.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn release_some(&self, node: &str, ids: Vec<DeliveryId>) -> Result<u64, StoreError> {
+        self.write((node.to_owned(), ids), |connection, (node, ids)| {
+            Box::pin(async move {
+                let mut released = 0;
+                for piece in pieces(ids) {
+                    let whose = Expr::col("lease_owner")
+                        .eq(node.as_str())
+                        .and(Expr::col("id").is_in(piece.iter().map(DeliveryId::as_str)));
+                    released += release(connection, whose).await?;
+                }
+                Ok(released)
+            })
+        })
+        .await
+    }
+
     /// Puts back what any node held: on a file that is one server's alone, all of them are dead.
     ///
     /// # Errors
@@ -139,18 +193,9 @@ impl Store {
     pub async fn cancel_some_of(&self, webhook: WebhookId) -> Result<bool, StoreError> {
         self.write(webhook, |connection, webhook| {
             Box::pin(async move {
-                let waiting = Expr::col("due_ms").is_not_null();
-                let leased = Expr::col("lease_owner").is_not_null();
-                let behind = Expr::col("order_seq").is_not_null();
-                for range in [waiting, leased, behind] {
+                for range in pending_ranges(connection.dialect(), *webhook) {
                     let mut select = Query::select();
-                    select
-                        .column("id")
-                        .from("jf_deliveries")
-                        .and_where(Expr::col("webhook_id").eq(webhook.0))
-                        .and_where(Expr::cust("state = 'pending'"))
-                        .and_where(range)
-                        .limit(CANCELLED_AT_ONCE);
+                    select.column("id").from("jf_deliveries").and_where(range).limit(CANCELLED_AT_ONCE);
                     let ids = ids(&fetch(skip_locked(&mut select), connection).await?)?;
                     if !ids.is_empty() {
                         cancel(connection, &ids, "the webhook was deleted").await?;
@@ -182,6 +227,8 @@ impl Store {
 }
 
 const CANCELLED_AT_ONCE: u64 = 1_000;
+/// Rows that a claim reads at once in the beginning.
+const FIRST_PIECE: usize = 16;
 
 async fn claim_in(connection: &mut Connection, claim: &Claim) -> Result<(Vec<DeliveryRow>, Due), sqlx::Error> {
     let mut release = match claim.rate_limit {
@@ -190,7 +237,17 @@ async fn claim_in(connection: &mut Connection, claim: &Claim) -> Result<(Vec<Del
     };
     let most = release.as_ref().map_or(usize::MAX, gates::Release::len);
     let ids = due_ids(connection, claim, most).await?;
-    let mut rows = lease(connection, &ids, &claim.node).await?;
+    let mut rows = Vec::with_capacity(ids.len());
+    let mut bytes = 0;
+    // Small pieces first: each row may be a megabyte, and most are small.
+    let (mut left, mut piece) = (ids.as_slice(), FIRST_PIECE);
+    while !left.is_empty() && (bytes < claim.bytes || rows.is_empty()) {
+        let (now, later) = left.split_at(piece.min(left.len()));
+        let leased = lease(connection, now, &claim.node).await?;
+        bytes += leased.iter().map(DeliveryRow::bytes).sum::<usize>();
+        rows.extend(leased);
+        (left, piece) = (later, piece * 2);
+    }
     if let Some(release) = &mut release {
         for row in &mut rows {
             row.release_at_ms = release.next_ms();
@@ -267,7 +324,7 @@ async fn due_in(
     let mut due = Query::select();
     due.column("id")
         .from("jf_deliveries")
-        .and_where(Expr::col("webhook_id").eq(webhook.0))
+        .and_where(Expr::col(waiting_webhook(connection.dialect())).eq(webhook.0))
         .and_where(Expr::col("lane").eq(lane))
         .and_where(Expr::col("due_ms").lte(now))
         .order_by("due_ms", Order::Asc)
@@ -282,8 +339,8 @@ fn ids(rows: &[Row]) -> Result<Vec<String>, sqlx::Error> {
 fn select_due(dialect: Dialect) -> sea_query::SelectStatement {
     let mut select = Query::select();
     select.expr_as(as_id(dialect, Expr::col(("w", "id"))), "id").from_as("webhooks", "w");
-    for (name, first) in FIRST_OF_LANE {
-        select.expr_as(Expr::cust(first), name);
+    for (name, lane) in LANES {
+        select.expr_as(Expr::cust(first_of_lane(dialect, lane)), name);
     }
     select
 }

@@ -4,6 +4,7 @@ use sea_query::{Cond, Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::{
     Store, StoreError,
+    queue::pending_ranges,
     sql::{Dialect, Row},
 };
 use crate::event::{DeliveryId, EventId, EventType, TenantId, WebhookId};
@@ -240,19 +241,13 @@ impl Store {
             totals.last_success_ms = Ord::max(totals.last_success_ms, row.get("last_success_ms")?);
             totals.last_failure_ms = Ord::max(totals.last_failure_ms, row.get("last_failure_ms")?);
         }
-        // Each range is one of an index; asked for together, the table would be walked.
-        let waiting = Expr::col("due_ms").is_not_null();
-        let held = Expr::col("lease_owner").is_not_null();
-        let behind = Expr::col("order_seq").is_not_null().and(Expr::cust("due_ms IS NULL AND lease_owner IS NULL"));
-        for range in [waiting, held, behind] {
+        for range in pending_ranges(self.dialect(), webhook) {
             let mut pending = Query::select();
             pending
                 .expr_as(Expr::cust("COUNT(*)"), "number")
                 .expr_as(Expr::cust("MIN(id)"), "oldest")
                 .from("jf_deliveries")
-                .and_where(Expr::col("webhook_id").eq(webhook.0))
-                .and_where(range)
-                .and_where(Expr::cust("state = 'pending'"));
+                .and_where(range);
             if let Some(row) = self.read(&pending).await?.first() {
                 totals.pending += row.get::<i64>("number")?;
                 let oldest = row.get::<Option<String>>("oldest")?.and_then(|id| DeliveryId::parse(&id).ok());

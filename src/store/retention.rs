@@ -1,12 +1,12 @@
 //! What is old is deleted, in pieces so small that nobody waits for them.
 
-use sea_query::{Expr, ExprTrait, JoinType, Order, Query};
+use sea_query::{Cond, Expr, ExprTrait, JoinType, Order, Query};
 
 use super::{
     Store, StoreError, order,
     sql::{Connection, execute, fetch, pieces, skip_locked},
 };
-use crate::event::WebhookId;
+use crate::event::{WebhookId, now_ms};
 
 /// Rows of one piece.
 const PIECE: u64 = 500;
@@ -49,14 +49,16 @@ impl Store {
                 let rows = fetch(&select, connection).await?;
                 let (mut old, mut last, mut over) = (Vec::new(), None, rows.len() < PIECE as usize);
                 for row in &rows {
-                    // In the order of their commits, which is that of their times but for moments.
-                    if row.get::<i64>("timestamp_ms")? >= *before_ms {
+                    // In the order of their commits, which is that of their times but for moments, and for a clock that was
+                    // ahead for a while.
+                    let at_ms: i64 = row.get("timestamp_ms")?;
+                    if (*before_ms..now_ms()).contains(&at_ms) {
                         over = true;
                         break;
                     }
                     let seq: i64 = row.get("seq")?;
                     last = Some(seq);
-                    if row.get::<Option<String>>("owed")?.is_none() {
+                    if at_ms < *before_ms && row.get::<Option<String>>("owed")?.is_none() {
                         old.push(seq);
                     }
                 }
@@ -86,11 +88,12 @@ impl Store {
                     .and_where(Expr::col("id").gt(from.as_str()))
                     .order_by("id", Order::Asc)
                     .limit(PIECE);
-                let rows = fetch(&select, connection).await?;
+                // Under lock: what is delivered again in this moment is left alone.
+                let rows = fetch(skip_locked(&mut select), connection).await?;
                 let (mut old, mut last, mut over) = (Vec::new(), None, rows.len() < PIECE as usize);
                 for row in &rows {
-                    // Ids grow with time.
-                    if row.get::<i64>("created_ms")? >= *before_ms {
+                    // Ids grow with time, but for a clock that was ahead for a while.
+                    if (*before_ms..now_ms()).contains(&row.get::<i64>("created_ms")?) {
                         over = true;
                         break;
                     }
@@ -111,19 +114,32 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn sweep_keys(&self, before_ms: i64) -> Result<u64, StoreError> {
-        self.write(before_ms, |connection, before_ms| {
+    pub async fn sweep_keys(&self, before_ms: i64, from: Option<String>) -> Result<Swept, StoreError> {
+        let (webhook, key) = from.as_deref().and_then(|from| from.split_once('\t')).unwrap_or(("0", ""));
+        let from = (webhook.parse::<i64>().unwrap_or(0), key.to_owned());
+        self.write((before_ms, from), |connection, (before_ms, from)| {
             Box::pin(async move {
                 let mut select = Query::select();
                 select
                     .columns(["webhook_id", "order_key"])
                     .from("jf_key_order")
                     .and_where(Expr::col("touched_ms").lt(*before_ms))
+                    .and_where(Expr::col("webhook_id").gte(from.0))
+                    .cond_where(
+                        Cond::any()
+                            .add(Expr::col("webhook_id").gt(from.0))
+                            .add(Expr::col("order_key").gt(from.1.as_str())),
+                    )
+                    .order_by("webhook_id", Order::Asc)
+                    .order_by("order_key", Order::Asc)
                     .limit(PIECE);
-                let mut deleted = 0;
+                let mut swept = Swept::default();
+                let mut seen = 0;
                 // Locked first and looked at then, in statements of their own: what waits is seen as it is under the lock.
                 for row in fetch(skip_locked(&mut select), connection).await? {
                     let (webhook, key) = (row.get::<i64>("webhook_id")?, row.get::<String>("order_key")?);
+                    seen += 1;
+                    swept.next = Some(format!("{webhook}\t{key}"));
                     let key = (WebhookId(webhook), key);
                     if !order::has_waiting(connection, &key).await? {
                         let mut delete = Query::delete();
@@ -131,10 +147,11 @@ impl Store {
                             .from_table("jf_key_order")
                             .and_where(Expr::col("webhook_id").eq(webhook))
                             .and_where(Expr::col("order_key").eq(key.1.as_str()));
-                        deleted += execute(&delete, connection).await?;
+                        swept.deleted += execute(&delete, connection).await?;
                     }
                 }
-                Ok(deleted)
+                swept.next = swept.next.filter(|_| seen == PIECE);
+                Ok(swept)
             })
         })
         .await

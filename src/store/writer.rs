@@ -5,9 +5,10 @@
 //! transaction keeps them for the next; publishers are told. A value that the database does not take fails alone.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +28,10 @@ use super::{
 
 /// Requests in one transaction at most: bounds the time that the first of them waits.
 const MAX_BATCH: usize = 1000;
+/// And rows, and bytes of data: one request may bring a thousand events, and each of them many deliveries. What is over goes
+/// into the next.
+const MAX_ROWS: usize = 4_000;
+const MAX_BYTES: usize = 16 << 20;
 /// Pause after a transaction failed while outcomes wait for the next.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const MAX_TRIES: u32 = 8;
@@ -35,6 +40,22 @@ pub enum Write {
     Commit(Vec<NewEvent>, CommitReply),
     /// Whoever waits for it to be written is told.
     Outcome(Box<Outcome>, Option<oneshot::Sender<()>>),
+}
+
+impl Write {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Commit(events, _) => events.len() + events.iter().map(|event| event.owed.len()).sum::<usize>(),
+            Self::Outcome(..) => 1,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Commit(events, _) => events.iter().map(|event| event.event.data.len()).sum(),
+            Self::Outcome(outcome, _) => outcome.body.as_ref().map_or(0, |body| body.body.len()),
+        }
+    }
 }
 
 type CommitReply = oneshot::Sender<Result<Vec<Committed>, StoreError>>;
@@ -52,30 +73,34 @@ impl Writer {
     /// Runs until `closing` and then until nothing waits.
     pub async fn run(self, mut queue: mpsc::Receiver<Write>, closing: CancellationToken) {
         let mut batch = Batch::default();
-        let mut waiting = Vec::with_capacity(MAX_BATCH);
+        let mut received = Vec::with_capacity(MAX_BATCH);
+        let mut waiting = VecDeque::with_capacity(MAX_BATCH);
         loop {
-            if batch.outcomes.is_empty() {
-                let received = tokio::select! {
+            if !waiting.is_empty() {
+                // What did not fit into the last one.
+            } else if batch.outcomes.is_empty() {
+                let count = tokio::select! {
                     biased;
-                    received = queue.recv_many(&mut waiting, MAX_BATCH) => received,
+                    count = queue.recv_many(&mut received, MAX_BATCH) => count,
                     () = closing.cancelled() => {
                         queue.close();
-                        queue.recv_many(&mut waiting, MAX_BATCH).await
+                        queue.recv_many(&mut received, MAX_BATCH).await
                     }
                 };
-                if received == 0 {
+                if count == 0 {
                     break;
                 }
             } else {
                 // The last transaction failed: try its outcomes again with whatever came since.
                 tokio::time::sleep(RETRY_PAUSE).await;
-                while waiting.len() < MAX_BATCH
+                while received.len() < MAX_BATCH
                     && let Ok(write) = queue.try_recv()
                 {
-                    waiting.push(write);
+                    received.push(write);
                 }
             }
-            batch.fill(waiting.drain(..));
+            waiting.extend(received.drain(..));
+            batch.fill(&mut waiting);
             self.write(&mut batch).await;
             if closing.is_cancelled() && !batch.outcomes.is_empty() {
                 tracing::error!(
@@ -135,10 +160,8 @@ impl Writer {
         loop {
             tries += 1;
             let mut held = self.links.hold().await?;
-            let connection = held.connection();
-            let begun = connection.begin().await;
-            if let Err(error) = begun {
-                let again = is_lost(&error) && connection.dialect() != Dialect::Sqlite;
+            if let Err(error) = held.begin().await {
+                let again = is_lost(&error) && held.connection().dialect() != Dialect::Sqlite;
                 held.lose();
                 if again && tries < MAX_TRIES {
                     continue;
@@ -146,17 +169,22 @@ impl Writer {
                 return Err(error.into());
             }
             let slot = self.slot.load(Ordering::Relaxed);
-            let written = tokio::time::timeout(PATIENCE, batch.write_in(connection, slot, some_are_late)).await;
+            let committing = AtomicBool::new(false);
+            let write = batch.write_in(held.connection(), slot, some_are_late, &committing);
+            let written = tokio::time::timeout(PATIENCE, write).await;
             let failed = match written {
-                Ok(Ok(Some(committed))) => return Ok(committed),
+                Ok(Ok(Some(committed))) => {
+                    held.is_done();
+                    return Ok(committed);
+                }
                 Ok(Ok(None)) if tries < MAX_TRIES => {
                     some_are_late = true;
-                    held.roll_back().await;
+                    held.undo(&Error::RowNotFound.into()).await;
                     continue;
                 }
                 Ok(Ok(None)) => Error::RowNotFound.into(),
                 Ok(Err(failed)) => failed,
-                Err(_) => Failed { error: Error::PoolTimedOut, in_doubt: true },
+                Err(_) => Failed::timed_out(committing.into_inner()),
             };
             held.undo(&failed).await;
             if tries >= MAX_TRIES || !is_retried(&failed.error) {
@@ -178,8 +206,14 @@ struct Batch {
 }
 
 impl Batch {
-    fn fill(&mut self, writes: impl Iterator<Item = Write>) {
-        for write in writes {
+    fn fill(&mut self, waiting: &mut VecDeque<Write>) {
+        let (mut rows, mut bytes) = (0, 0);
+        while rows < MAX_ROWS
+            && bytes < MAX_BYTES
+            && let Some(write) = waiting.pop_front()
+        {
+            rows += write.rows();
+            bytes += write.bytes();
             match write {
                 Write::Commit(events, reply) => self.commits.push((events, reply)),
                 Write::Outcome(outcome, told) => {
@@ -228,6 +262,7 @@ impl Batch {
         connection: &mut Connection,
         slot: i64,
         some_are_late: bool,
+        committing: &AtomicBool,
     ) -> Result<Option<Vec<Committed>>, Failed> {
         let keys = self.keys();
         let mut places = if keys.is_empty() { Wanted::new() } else { order::lock(connection, &keys).await? };
@@ -243,6 +278,7 @@ impl Batch {
         if !keys.is_empty() {
             order::promote(connection, &keys).await?;
         }
+        committing.store(true, Ordering::Relaxed);
         connection.commit().await?;
         Ok(Some(committed))
     }

@@ -21,18 +21,23 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a deleted webhook was owed is looked for so long: another node may not have heard of it yet.
 const CANCEL_FOR: Duration = Duration::from_secs(15);
+/// How often leases are looked for of which nobody knows.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 /// Pieces that are cancelled before it is the others' turn.
 const PIECES: usize = 20;
 
 pub async fn run(deliverer: Arc<Deliverer>, stopping: CancellationToken) {
     let mut look_again = tokio::time::interval(LOOK_AGAIN);
-    let mut cancelling = HashMap::new();
+    let mut known = Known::default();
+    let mut give_back_every = tokio::time::interval(GIVE_BACK_EVERY);
     loop {
         let result = tokio::select! {
             biased;
             () = stopping.cancelled() => return,
-            _ = look_again.tick() => look(&deliverer, &mut cancelling).await,
-            () = deliverer.look.notified() => look(&deliverer, &mut cancelling).await,
+            () = deliverer.store.in_doubt() => give_back(&deliverer).await,
+            _ = give_back_every.tick() => give_back(&deliverer).await,
+            _ = look_again.tick() => look(&deliverer, &mut known).await,
+            () = deliverer.look.notified() => look(&deliverer, &mut known).await,
             () = deliverer.scheduler.due() => claim(&deliverer).await,
         };
         if let Err(error) = result {
@@ -45,23 +50,62 @@ pub async fn run(deliverer: Arc<Deliverer>, stopping: CancellationToken) {
     }
 }
 
+/// What has come to webhooks and is not dealt with yet: a failing database does not make it forgotten.
+#[derive(Default)]
+struct Known {
+    /// Deleted, and until when what they were owed is looked for.
+    cancelling: HashMap<WebhookId, Instant>,
+    renewed: Vec<WebhookId>,
+}
+
+/// Gives back leases that stand for this node and of which its memory knows nothing: after a commit that broke off, or a
+/// delivery that ended badly. Here, since nothing is being claimed meanwhile.
+async fn give_back(deliverer: &Deliverer) -> Result<(), StoreError> {
+    let given_back = async {
+        let store = &deliverer.store;
+        let unknown = deliverer.scheduler.unknown(store.leases_of(&deliverer.node).await?);
+        if unknown.is_empty() {
+            return Ok(0);
+        }
+        // What became of some of them may be on its way to the table.
+        store.flush().await?;
+        let unknown = deliverer.scheduler.unknown(unknown);
+        store.release_some(&deliverer.node, unknown).await
+    };
+    match given_back.await {
+        Ok(0) => Ok(()),
+        Ok(released) => {
+            tracing::info!("{released} deliveries go on of which this node's memory knew nothing");
+            deliverer.look.notify_one();
+            Ok(())
+        }
+        Err(error) => {
+            // Not given up: nobody else can tell that these are free.
+            deliverer.store.doubt();
+            Err(error)
+        }
+    }
+}
+
 /// Reads the webhooks, how they stand, and what is due.
-async fn look(deliverer: &Deliverer, cancelling: &mut HashMap<WebhookId, Instant>) -> Result<(), StoreError> {
+async fn look(deliverer: &Deliverer, known: &mut Known) -> Result<(), StoreError> {
     deliverer.webhooks.refresh().await?;
     let turns = deliverer.webhooks.take_turns();
-    cancelling.extend(turns.gone.into_iter().map(|webhook| (webhook, Instant::now() + CANCEL_FOR)));
-    for webhook in turns.renewed {
-        deliverer.renew(webhook).await?;
+    known.cancelling.extend(turns.gone.into_iter().map(|webhook| (webhook, Instant::now() + CANCEL_FOR)));
+    known.renewed.extend(turns.renewed);
+    while let Some(webhook) = known.renewed.last() {
+        deliverer.renew(*webhook).await?;
+        known.renewed.pop();
     }
     let held = deliverer.scheduler.take_gates(deliverer.store.gates().await?);
     deliverer.put_back(held).await;
     for due in deliverer.store.all_due().await? {
         deliverer.note_claimable(due);
     }
-    for (webhook, until) in std::mem::take(cancelling) {
-        if cancel(deliverer, webhook).await? || Instant::now() < until {
-            cancelling.insert(webhook, until);
-        }
+    for webhook in known.cancelling.keys().copied().collect::<Vec<_>>() {
+        let is_gone = matches!(deliverer.webhooks.standing(webhook), Standing::Gone);
+        let may_be_more = is_gone && cancel(deliverer, webhook).await?;
+        known.cancelling.retain(|id, until| *id != webhook || may_be_more || (is_gone && Instant::now() < *until));
     }
     Ok(())
 }
@@ -85,7 +129,7 @@ async fn claim(deliverer: &Deliverer) -> Result<(), StoreError> {
             let now = now_ms();
             Due { webhook, fresh_ms: (room.fresh > 0).then_some(now), rest_ms: (room.rest > 0).then_some(now) }
         };
-        if failed.is_err() || !deliverer.scheduler.has_claim_room() {
+        if failed.is_err() || !deliverer.scheduler.has_room_for(webhook) {
             deliverer.note_claimable(due_still());
             continue;
         }
@@ -94,6 +138,7 @@ async fn claim(deliverer: &Deliverer) -> Result<(), StoreError> {
             node: deliverer.node.clone(),
             fresh: room.fresh,
             rest: room.rest,
+            bytes: room.bytes,
             rate_limit: live.rate_limit,
         };
         match deliverer.store.claim(wanted).await {

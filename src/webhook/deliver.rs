@@ -59,6 +59,18 @@ enum Keep {
     Always,
 }
 
+/// A delivery that this node knows of, until its outcome is in the writer's hands or a panic has ended it.
+struct Known<'a> {
+    scheduler: &'a Scheduler,
+    delivery: DeliveryId,
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        self.scheduler.forget(&self.delivery);
+    }
+}
+
 /// A message to send, or why there is none.
 enum Prepared {
     Send { message: Message, plugins: String, keep: Keep },
@@ -69,9 +81,17 @@ enum Prepared {
 impl Deliverer {
     /// Takes a job to its outcome; `done` gives its slot back, after the POST and before the record.
     pub async fn deliver<D>(&self, job: Job, done: D) {
+        let _known = Known { scheduler: &self.scheduler, delivery: job.id.clone() };
         let now = now_ms();
         let webhook = match self.webhooks.standing(job.webhook) {
-            Standing::Live(webhook) => webhook,
+            Standing::Live(webhook) if webhook.tenant == job.event.tenant => webhook,
+            // Another program gave the id to another tenant's webhook: what the one before was owed is not for this one.
+            Standing::Live(_) => {
+                drop(done);
+                let reason = Some("its webhook is another tenant's now".to_owned());
+                let next = Next::End { state: DeliveryState::Cancelled, reason, plugins: None };
+                return self.end(&job, None, None, next).await;
+            }
             Standing::Waits => {
                 drop(done);
                 return self.end(&job, None, None, Next::Release { at_ms: now }).await;
@@ -141,6 +161,7 @@ impl Deliverer {
             let due = Due::released(job.webhook, job.is_fresh, at_ms);
             let outcome = self.outcome(&job, None, None, Next::Release { at_ms });
             complain(self.store.record(outcome).await, &job);
+            self.scheduler.forget(&job.id);
             self.note_claimable(due);
         }
     }
@@ -260,12 +281,18 @@ impl Deliverer {
         let (deliverer, tenant, id) = (self.clone(), tenant.clone(), id.clone());
         // In a task of its own: whoever asked may go away once it is taken, and nobody else would deliver it.
         let taken = tokio::spawn(async move {
-            let again = deliverer.store.take_again(&tenant, &id, &deliverer.node).await?;
-            if let Again::Held(row) = &again {
-                let row = DeliveryRow::clone(row);
-                deliverer.scheduler.add(vec![Job { by_hand: true, ..Job::from(row) }]);
+            let is_new = deliverer.scheduler.expect(&id);
+            let again = deliverer.store.take_again(&tenant, &id, &deliverer.node).await;
+            match &again {
+                Ok(Again::Held(row)) => {
+                    let row = DeliveryRow::clone(row);
+                    deliverer.scheduler.add(vec![Job { by_hand: true, ..Job::from(row) }]);
+                }
+                _ if is_new => deliverer.scheduler.forget(&id),
+                // Under way here.
+                _ => {}
             }
-            Ok(again)
+            again
         });
         taken.await.unwrap_or(Err(StoreError::Closed))
     }

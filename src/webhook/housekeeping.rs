@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Deliverer;
 use crate::{
     event::now_ms,
-    store::{Store, StoreError, Swept},
+    store::{StoreError, Swept},
 };
 
 /// Duplicates are told for so long at least, whatever is kept.
@@ -66,7 +66,7 @@ async fn sweep(deliverer: &Deliverer, retention: Retention) -> Result<(), StoreE
     let before = |kept: Duration| now.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
     let deliveries = pieces(|from| store.sweep_deliveries(before(retention.deliveries), from)).await?;
     let events = pieces(|from| store.sweep_events(before(retention.events.max(MIN_EVENTS)), from)).await?;
-    let keys = sweep_keys(store, before(KEYS)).await?;
+    let keys = pieces(|from| store.sweep_keys(before(KEYS), from)).await?;
     if deliveries + events > 0 {
         tracing::info!("deleted {events} events and {deliveries} deliveries that were old, and {keys} keys");
     }
@@ -87,16 +87,5 @@ where
             return Ok(deleted);
         }
         tokio::time::sleep(started.elapsed().max(PAUSE)).await;
-    }
-}
-
-async fn sweep_keys(store: &Store, before_ms: i64) -> Result<u64, StoreError> {
-    let mut deleted = 0;
-    loop {
-        match store.sweep_keys(before_ms).await? {
-            0 => return Ok(deleted),
-            some => deleted += some,
-        }
-        tokio::time::sleep(PAUSE).await;
     }
 }

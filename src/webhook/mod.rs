@@ -46,7 +46,7 @@ pub use proxy::Proxy;
 pub use registry::{ChangeError, Webhooks};
 pub use replay::{Replay, replay_view};
 pub use retry::{RetrySchedule, ScheduleError};
-pub use scheduler::{Job, Reservation, Scheduler};
+pub use scheduler::{InFlight, Job, Reservation, Scheduler};
 pub use secret::{Ed25519Key, WebhookSecret};
 pub use sender::{Sender, SenderError};
 pub use worker::{Workers, WorkersConfig};

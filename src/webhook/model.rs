@@ -218,6 +218,7 @@ impl Changes {
     /// Every field at fault.
     pub fn parse(mut fields: Fields, policy: &AddressPolicy, is_create: bool) -> Result<Self, Invalid> {
         let name = fields.text("name", |text| match text.trim().chars().count() {
+            _ if text.contains(char::is_control) => Err("must have no control characters"),
             1..=200 => Ok(text.to_owned()),
             _ => Err("must be 1 to 200 characters"),
         });
@@ -248,6 +249,8 @@ impl Changes {
         } else {
             fields
                 .text("description", |text| match text.chars().count() {
+                    // Postgres takes none.
+                    _ if text.contains('\0') => Err("must have no NUL".to_owned()),
                     0..=MAX_DESCRIPTION_CHARS => Ok(text.to_owned()),
                     _ => Err(format!("must be at most {MAX_DESCRIPTION_CHARS} characters")),
                 })

@@ -27,7 +27,6 @@ pub async fn run(deliverer: Arc<Deliverer>, stopping: CancellationToken) {
         let result = tokio::select! {
             biased;
             () = stopping.cancelled() => return,
-            () = deliverer.store.in_doubt() => forget_leases(&deliverer).await,
             _ = beat.tick(), if shared => live_on(&deliverer).await,
             _ = look.tick(), if shared => take_over(&deliverer, &mut watch).await,
         };
@@ -39,33 +38,18 @@ pub async fn run(deliverer: Arc<Deliverer>, stopping: CancellationToken) {
     }
 }
 
-/// Leases may stand for this node that its memory does not hold: all of them are given back, and what waited with them.
-async fn forget_leases(deliverer: &Deliverer) -> Result<(), StoreError> {
-    drop(deliverer.scheduler.drain(None));
-    let released = loop {
-        match deliverer.store.release_leases(&deliverer.node).await {
-            Ok(released) => break released,
-            // Not given up: nobody else can tell that these are free.
-            Err(error) => {
-                tracing::warn!("leases that nobody may hold could not be given back yet: {error}");
-                tokio::time::sleep(LOOK).await;
-            }
-        }
-    };
-    tracing::info!("{released} deliveries go on that a broken commit left open");
-    deliverer.look.notify_one();
-    Ok(())
-}
-
 async fn live_on(deliverer: &Deliverer) -> Result<(), StoreError> {
     if deliverer.store.beat(&deliverer.node).await? {
         return Ok(());
     }
     // Others have what it held by now.
     tracing::warn!("this node was taken for dead, and joins again");
+    for job in deliverer.scheduler.drain(None) {
+        deliverer.scheduler.forget(&job.id);
+    }
     let entered = deliverer.store.enter_node(&deliverer.node).await;
     // Even where that is in doubt: it will not be asked again.
-    forget_leases(deliverer).await?;
+    deliverer.store.doubt();
     entered.map(|_| ())
 }
 

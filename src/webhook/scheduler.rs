@@ -11,7 +11,7 @@ mod gates;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -105,7 +105,7 @@ fn weight(event: &Event) -> usize {
 pub struct Scheduler {
     /// Never held over an await.
     state: Mutex<State>,
-    max_in_flight_per_webhook: usize,
+    limits: InFlight,
     /// A job may be taken.
     jobs: Notify,
     /// Something may have to be claimed.
@@ -114,10 +114,23 @@ pub struct Scheduler {
     timers: Notify,
 }
 
+/// Requests under way at most.
+#[derive(Debug, Clone, Copy)]
+pub struct InFlight {
+    pub per_webhook: usize,
+    /// Below what all workers can do: however many of its receivers hang, a tenant leaves some to the others.
+    pub per_tenant: usize,
+}
+
 #[derive(Default)]
 struct State {
     /// Each webhook that has a job and a free slot stands here once, under its tenant.
     ready: Turns<TenantId, WebhookId>,
+    /// Or here, while its tenant has as many under way as it may have.
+    parked: HashMap<TenantId, VecDeque<WebhookId>>,
+    in_flight: HashMap<TenantId, usize>,
+    /// All that this node has the lease of or is about to, until what became of it is in the writer's hands.
+    known: HashSet<DeliveryId>,
     endpoints: HashMap<WebhookId, Endpoint>,
     /// Only of those of which there is something to say.
     gates: HashMap<WebhookId, Kept>,
@@ -125,14 +138,15 @@ struct State {
     timers: BinaryHeap<Reverse<(i64, WebhookId)>>,
     queued: usize,
     queued_bytes: usize,
-    /// Something is due, but memory is full.
-    claims_wait: bool,
+    /// Something is due and had no room, when so many jobs and bytes were held.
+    claims_wait: Option<(usize, usize)>,
 }
 
 /// A place for one job, taken before the commit and filled after it.
 pub struct Reservation {
     scheduler: Arc<Scheduler>,
     webhook: WebhookId,
+    delivery: DeliveryId,
     weight: usize,
     filled: bool,
 }
@@ -145,14 +159,8 @@ pub struct Slot {
 }
 
 impl Scheduler {
-    pub fn new(max_in_flight_per_webhook: usize) -> Self {
-        Self {
-            state: Mutex::default(),
-            max_in_flight_per_webhook,
-            jobs: Notify::new(),
-            dues: Notify::new(),
-            timers: Notify::new(),
-        }
+    pub fn new(limits: InFlight) -> Self {
+        Self { state: Mutex::default(), limits, jobs: Notify::new(), dues: Notify::new(), timers: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,30 +169,57 @@ impl Scheduler {
 
     /// A place in memory for a delivery that is about to be committed; none when there is no room, when older fresh ones
     /// wait in the table, which come first, or when nothing is sent now.
-    pub fn reserve(self: &Arc<Self>, webhook: WebhookId, event: &Event) -> Option<Reservation> {
+    pub fn reserve(self: &Arc<Self>, webhook: WebhookId, event: &Event, delivery: &DeliveryId) -> Option<Reservation> {
         let weight = weight(event);
         let mut state = self.state();
-        let full = state.queued >= MAX_QUEUED || state.queued_bytes + weight > MAX_QUEUED_BYTES;
-        if full || state.pass(webhook, event.timestamp_ms) != Pass::All {
+        if state.pass(webhook, event.timestamp_ms) != Pass::All {
             return None;
         }
+        let free = state.free();
         let endpoint = state.endpoints.entry(webhook).or_default();
-        if endpoint.has_fresh_backlog(event.timestamp_ms) || !endpoint.has_fresh_room() {
+        let share = free.share_of(endpoint);
+        if endpoint.has_fresh_backlog(event.timestamp_ms)
+            || !endpoint.has_fresh_room()
+            || share.jobs == 0
+            || share.bytes < weight
+        {
             return None;
         }
         endpoint.reserved += 1;
+        endpoint.bytes += weight;
         state.queued += 1;
         state.queued_bytes += weight;
-        Some(Reservation { scheduler: self.clone(), webhook, weight, filled: false })
+        state.known.insert(delivery.clone());
+        let (scheduler, delivery) = (self.clone(), delivery.clone());
+        Some(Reservation { scheduler, webhook, delivery, weight, filled: false })
+    }
+
+    /// This node is about to take a delivery: its lease is not one that nobody knows of. False: it was known already.
+    pub fn expect(&self, delivery: &DeliveryId) -> bool {
+        self.state().known.insert(delivery.clone())
+    }
+
+    /// What became of a delivery is in the writer's hands.
+    pub fn forget(&self, delivery: &DeliveryId) {
+        self.state().known.remove(delivery);
+    }
+
+    /// Those of which this node knows nothing.
+    pub fn unknown(&self, deliveries: Vec<DeliveryId>) -> Vec<DeliveryId> {
+        let state = self.state();
+        deliveries.into_iter().filter(|id| !state.known.contains(id)).collect()
     }
 
     /// Adds jobs that were claimed, or asked for by hand.
     pub fn add(&self, jobs: Vec<Job>) {
         let mut state = self.state();
         for job in jobs {
+            let weight = job.weight();
             state.queued += 1;
-            state.queued_bytes += job.weight();
-            state.push(job, self.max_in_flight_per_webhook);
+            state.queued_bytes += weight;
+            state.endpoints.entry(job.webhook).or_default().bytes += weight;
+            state.known.insert(job.id.clone());
+            state.push(job, self.limits);
         }
         drop(state);
         self.timers.notify_one();
@@ -210,16 +245,25 @@ impl Scheduler {
         let now = now_ms();
         let (tenant, webhook, job) = loop {
             let (tenant, webhook) = state.ready.pop()?;
+            if state.in_flight.get(&tenant).is_some_and(|count| *count >= self.limits.per_tenant) {
+                // It stays marked as ready: the end of what is under way brings it back.
+                state.parked.entry(tenant).or_default().push_back(webhook);
+                continue;
+            }
             let pass = state.pass(webhook, now);
             let Some(endpoint) = state.endpoints.get_mut(&webhook) else { continue };
             endpoint.is_ready = false;
             if let Some(job) = endpoint.take(now, pass) {
+                endpoint.bytes -= job.weight();
                 break (tenant, webhook, job);
             }
+            // Nothing that may go now: a timer tells when.
+            state.make_ready(&tenant, webhook, self.limits);
         };
         state.queued -= 1;
         state.queued_bytes -= job.weight();
-        state.make_ready(&tenant, webhook, self.max_in_flight_per_webhook);
+        *state.in_flight.entry(tenant.clone()).or_default() += 1;
+        state.make_ready(&tenant, webhook, self.limits);
         let more = !state.ready.is_empty();
         let due = state.endpoints.get_mut(&webhook).is_some_and(Endpoint::has_just_made_room);
         let due = state.has_just_made_room() || due;
@@ -248,15 +292,16 @@ impl Scheduler {
         let now = now_ms();
         let mut guard = self.state();
         let state = &mut *guard;
-        let mut room = state.claim_room();
+        let mut free = state.free();
         let mut dues = Vec::new();
         for (webhook, endpoint) in &mut state.endpoints {
             let pass = pass_of(&state.gates, *webhook, now);
-            if matches!(pass, Pass::ByHand { .. }) || room == 0 {
+            let share = free.share_of(endpoint);
+            if matches!(pass, Pass::ByHand { .. }) || share.is_nothing() {
                 continue;
             }
-            if let Some(claim) = endpoint.take_due(now, room, pass == Pass::Probe) {
-                room -= (claim.fresh + claim.rest).min(room);
+            if let Some(claim) = endpoint.take_due(now, share, pass == Pass::Probe) {
+                free.jobs -= (claim.fresh + claim.rest).min(free.jobs);
                 dues.push((*webhook, claim));
             }
         }
@@ -264,8 +309,11 @@ impl Scheduler {
         dues
     }
 
-    pub fn has_claim_room(&self) -> bool {
-        self.state().claim_room() > 0
+    /// What a webhook may claim of now, where claims before it have filled the memory.
+    pub fn has_room_for(&self, webhook: WebhookId) -> bool {
+        let state = self.state();
+        let nothing_held = Endpoint::default();
+        !state.free().share_of(state.endpoints.get(&webhook).unwrap_or(&nothing_held)).is_nothing()
     }
 
     /// Waits until something is due that has room, or may be.
@@ -274,15 +322,21 @@ impl Scheduler {
         let soonest = {
             let mut guard = self.state();
             let state = &mut *guard;
-            state.claims_wait = state.claim_room() == 0;
             let now = now_ms();
-            let gates = &state.gates;
-            let of = |(webhook, endpoint): (&WebhookId, &mut Endpoint)| {
+            let (free, gates) = (state.free(), &state.gates);
+            let mut waits = false;
+            let of = |(webhook, endpoint): (&WebhookId, &Endpoint)| {
                 let pass = pass_of(gates, *webhook, now);
                 let due_ms = endpoint.next_claim_ms(pass == Pass::Probe)?;
+                if free.share_of(endpoint).is_nothing() {
+                    waits = true;
+                    return None;
+                }
                 Some(if let Pass::ByHand { until_ms } = pass { due_ms.max(until_ms) } else { due_ms })
             };
-            if state.claims_wait { None } else { state.endpoints.iter_mut().filter_map(of).min() }
+            let soonest = state.endpoints.iter().filter_map(of).min();
+            state.claims_wait = waits.then_some((state.queued, state.queued_bytes));
+            soonest
         };
         match soonest {
             None => noted.await,
@@ -312,7 +366,7 @@ impl Scheduler {
                         endpoint.wakes_at_ms = None;
                     }
                     if let Some(tenant) = state.endpoints.get(&webhook).and_then(Endpoint::tenant) {
-                        woken |= state.make_ready(&tenant, webhook, self.max_in_flight_per_webhook);
+                        woken |= state.make_ready(&tenant, webhook, self.limits);
                     }
                 }
                 (state.timers.peek().map(|Reverse((at_ms, _))| *at_ms), woken)
@@ -347,19 +401,21 @@ impl Scheduler {
     /// Lets a webhook's jobs in memory go, where nothing holds them any more.
     fn wake(&self, state: &mut State, webhook: WebhookId) {
         if let Some(tenant) = state.endpoints.get(&webhook).and_then(Endpoint::tenant)
-            && state.make_ready(&tenant, webhook, self.max_in_flight_per_webhook)
+            && state.make_ready(&tenant, webhook, self.limits)
         {
             self.jobs.notify_one();
         }
         self.timers.notify_one();
     }
 
-    fn release(&self, webhook: WebhookId, weight: usize) {
+    fn release(&self, reservation: &Reservation) {
         let mut state = self.state();
         state.queued -= 1;
-        state.queued_bytes -= weight;
-        if let Some(endpoint) = state.endpoints.get_mut(&webhook) {
+        state.queued_bytes -= reservation.weight;
+        state.known.remove(&reservation.delivery);
+        if let Some(endpoint) = state.endpoints.get_mut(&reservation.webhook) {
             endpoint.reserved -= 1;
+            endpoint.bytes -= reservation.weight;
         }
     }
 
@@ -368,7 +424,14 @@ impl Scheduler {
         if let Some(endpoint) = state.endpoints.get_mut(&webhook) {
             endpoint.in_flight -= 1;
         }
-        let ready = state.make_ready(tenant, webhook, self.max_in_flight_per_webhook);
+        if let Some(count) = state.in_flight.get_mut(tenant) {
+            *count -= 1;
+            if *count == 0 {
+                state.in_flight.remove(tenant);
+            }
+        }
+        let mut ready = state.make_ready(tenant, webhook, self.limits);
+        ready |= state.unpark(tenant);
         // A probe that has ended lets the next one be claimed.
         let claims = state.gates.contains_key(&webhook);
         let waits = !state.timers.is_empty();
@@ -394,6 +457,25 @@ fn until(at_ms: i64) -> Duration {
     Duration::from_millis(at_ms.saturating_sub(now_ms()).max(0).unsigned_abs())
 }
 
+/// Memory that is free.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    jobs: usize,
+    bytes: usize,
+}
+
+impl Share {
+    /// A webhook may hold as much as is free besides, and no more: a slow one never takes the last place, and however many
+    /// there are, one that holds nothing finds room.
+    fn share_of(self, endpoint: &Endpoint) -> Self {
+        Self { jobs: self.jobs.saturating_sub(endpoint.jobs()), bytes: self.bytes.saturating_sub(endpoint.bytes) }
+    }
+
+    fn is_nothing(self) -> bool {
+        self.jobs == 0 || self.bytes == 0
+    }
+}
+
 impl State {
     fn gate(&self, webhook: WebhookId) -> Gate {
         self.gates.get(&webhook).map(|kept| kept.gate).unwrap_or_default()
@@ -403,35 +485,46 @@ impl State {
         pass_of(&self.gates, webhook, now)
     }
 
-    /// Room for claims in all, once half of the memory is free.
-    fn claim_room(&self) -> usize {
-        if self.queued_bytes * 2 > MAX_QUEUED_BYTES || self.queued * 2 > MAX_QUEUED {
-            return 0;
+    fn free(&self) -> Share {
+        Share {
+            jobs: MAX_QUEUED.saturating_sub(self.queued),
+            bytes: MAX_QUEUED_BYTES.saturating_sub(self.queued_bytes),
         }
-        MAX_QUEUED - self.queued
     }
 
-    /// True once, when claims that had to wait for memory may go on.
+    /// True once, when a quarter of what was held has gone since claims had to wait for it.
     fn has_just_made_room(&mut self) -> bool {
-        let room = self.claims_wait && self.claim_room() > 0;
-        if room {
-            self.claims_wait = false;
+        let has_room = self
+            .claims_wait
+            .is_some_and(|(jobs, bytes)| self.queued * 4 <= jobs * 3 || self.queued_bytes * 4 <= bytes * 3);
+        if has_room {
+            self.claims_wait = None;
         }
-        room
+        has_room
     }
 
-    fn push(&mut self, job: Job, max_in_flight: usize) -> bool {
+    fn push(&mut self, job: Job, limits: InFlight) -> bool {
         let (webhook, tenant) = (job.webhook, job.event.tenant.clone());
         self.endpoints.entry(webhook).or_default().push(job);
-        self.make_ready(&tenant, webhook, max_in_flight)
+        self.make_ready(&tenant, webhook, limits)
+    }
+
+    /// Brings a webhook of the tenant back into the ring that waited for a place of the tenant's.
+    fn unpark(&mut self, tenant: &TenantId) -> bool {
+        let Some(parked) = self.parked.get_mut(tenant) else { return false };
+        let webhook = parked.pop_front();
+        if parked.is_empty() {
+            self.parked.remove(tenant);
+        }
+        webhook.map(|webhook| self.ready.push(tenant.clone(), webhook)).is_some()
     }
 
     /// Puts a webhook into the ring if it has a job that may go and a free slot, and is not there yet.
-    fn make_ready(&mut self, tenant: &TenantId, webhook: WebhookId, max_in_flight: usize) -> bool {
+    fn make_ready(&mut self, tenant: &TenantId, webhook: WebhookId, limits: InFlight) -> bool {
         let now = now_ms();
         let pass = self.pass(webhook, now);
         let Some(endpoint) = self.endpoints.get_mut(&webhook) else { return false };
-        if endpoint.is_ready || endpoint.in_flight >= max_in_flight {
+        if endpoint.is_ready || endpoint.in_flight >= limits.per_webhook {
             return false;
         }
         match endpoint.goes_at_ms(pass) {
@@ -459,10 +552,13 @@ impl Reservation {
         if let Some(endpoint) = state.endpoints.get_mut(&self.webhook) {
             endpoint.reserved -= 1;
         }
-        let ready = state.push(job, self.scheduler.max_in_flight_per_webhook);
+        let ready = state.push(job, self.scheduler.limits);
         drop(state);
         if ready {
             self.scheduler.jobs.notify_one();
+        } else {
+            // It may have to wait for its time.
+            self.scheduler.timers.notify_one();
         }
         // The job has the place now.
         self.filled = true;
@@ -472,7 +568,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.filled {
-            self.scheduler.release(self.webhook, self.weight);
+            self.scheduler.release(self);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Job;
+use super::{Job, Share};
 use crate::{event::TenantId, store::Due};
 
 /// Jobs of one webhook in memory: fresh ones, and retries with replays.
@@ -19,6 +19,8 @@ const US_PER_MS: i64 = 1_000;
 pub struct Room {
     pub fresh: usize,
     pub rest: usize,
+    /// Of data and stored bodies.
+    pub bytes: usize,
 }
 
 /// What a gate lets through.
@@ -40,6 +42,8 @@ pub(super) struct Endpoint {
     rest: VecDeque<Job>,
     fresh_served: u32,
     pub reserved: usize,
+    /// Of all that is held or reserved.
+    pub bytes: usize,
     pub in_flight: usize,
     /// When the rate limit lets the next one go, whatever its release time, in microseconds since the epoch: what a full
     /// house held up comes one by one.
@@ -132,6 +136,7 @@ impl Endpoint {
         if also_by_hand {
             drained.extend(self.by_hand.drain(..));
         }
+        self.bytes -= drained.iter().map(Job::weight).sum::<usize>();
         drained
     }
 
@@ -139,6 +144,10 @@ impl Endpoint {
         let earlier = |known: Option<i64>, new: Option<i64>| [known, new].into_iter().flatten().min();
         self.fresh_due_ms = earlier(self.fresh_due_ms, due.fresh_ms);
         self.rest_due_ms = earlier(self.rest_due_ms, due.rest_ms);
+    }
+
+    pub fn jobs(&self) -> usize {
+        self.by_hand.len() + self.fresh.len() + self.rest.len() + self.reserved
     }
 
     pub fn has_fresh_room(&self) -> bool {
@@ -151,39 +160,39 @@ impl Endpoint {
 
     /// Room for claims, once half of each queue is free: claims of a few at a time would cost more than they bring. A
     /// webhook that is probed has room for one of either kind, while nothing is under way.
-    fn room(&self, probed: bool) -> Room {
+    fn room(&self, probed: bool) -> (usize, usize) {
         if probed {
             let idle = self.in_flight == 0 && self.reserved == 0 && self.fresh.is_empty() && self.rest.is_empty();
-            return Room { fresh: usize::from(idle), rest: usize::from(idle) };
+            return (usize::from(idle), usize::from(idle));
         }
         let room = |max: usize, used: usize| {
             let room = max.saturating_sub(used);
             if room * 2 >= max { room.min(MAX_CLAIM) } else { 0 }
         };
-        Room { fresh: room(MAX_FRESH, self.fresh.len() + self.reserved), rest: room(MAX_REST, self.rest.len()) }
+        (room(MAX_FRESH, self.fresh.len() + self.reserved), room(MAX_REST, self.rest.len()))
     }
 
     /// The claim to make now, if there is something due and room for it.
-    pub fn take_due(&mut self, now: i64, most: usize, probed: bool) -> Option<Room> {
-        let room = self.room(probed);
+    pub fn take_due(&mut self, now: i64, share: Share, probed: bool) -> Option<Room> {
+        let (fresh_room, rest_room) = self.room(probed);
         let is_due = |due_ms: Option<i64>| due_ms.is_some_and(|due| due <= now);
-        let rest = if is_due(self.rest_due_ms) { room.rest.min(most) } else { 0 };
+        let rest = if is_due(self.rest_due_ms) { rest_room.min(share.jobs) } else { 0 };
         // Fresh ones do not wait for retries that may be hours away.
         let is_probe_found = probed && rest > 0;
-        let fresh = if is_due(self.fresh_due_ms) && !is_probe_found { room.fresh.min(most) } else { 0 };
+        let fresh = if is_due(self.fresh_due_ms) && !is_probe_found { fresh_room.min(share.jobs - rest) } else { 0 };
         if fresh + rest == 0 {
             return None;
         }
         // The claim tells when the next ones are, of both kinds.
         (self.fresh_due_ms, self.rest_due_ms) = (None, None);
-        Some(Room { fresh, rest })
+        Some(Room { fresh, rest, bytes: share.bytes })
     }
 
     /// When the next claim may be made.
     pub fn next_claim_ms(&self, probed: bool) -> Option<i64> {
-        let room = self.room(probed);
-        let fresh = self.fresh_due_ms.filter(|_| room.fresh > 0);
-        let rest = self.rest_due_ms.filter(|_| room.rest > 0);
+        let (fresh_room, rest_room) = self.room(probed);
+        let fresh = self.fresh_due_ms.filter(|_| fresh_room > 0);
+        let rest = self.rest_due_ms.filter(|_| rest_room > 0);
         [fresh, rest].into_iter().flatten().min()
     }
 
@@ -200,6 +209,6 @@ impl Endpoint {
         let empty = self.by_hand.is_empty() && self.fresh.is_empty() && self.rest.is_empty();
         let nothing_due = self.fresh_due_ms.is_none() && self.rest_due_ms.is_none();
         let is_free = self.next_release_us <= now * US_PER_MS;
-        empty && nothing_due && is_free && self.reserved == 0 && self.in_flight == 0
+        empty && nothing_due && is_free && !self.is_ready && self.reserved == 0 && self.in_flight == 0
     }
 }

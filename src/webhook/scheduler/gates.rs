@@ -103,13 +103,14 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::InFlight, *};
 
     const WEBHOOK: WebhookId = WebhookId(1);
+    const LIMITS: InFlight = InFlight { per_webhook: 16, per_tenant: 384 };
 
     #[test]
     fn a_row_that_says_nothing_new_ends_no_streak() {
-        let scheduler = Scheduler::new(16);
+        let scheduler = Scheduler::new(LIMITS);
         for _ in 0..10 {
             assert_eq!(scheduler.gate_of(WEBHOOK).circuit(now_ms()), Circuit::Closed);
             scheduler.report(WEBHOOK, Report::Failure);
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_success_ends_the_streak_that_the_table_tells_of() {
-        let scheduler = Scheduler::new(16);
+        let scheduler = Scheduler::new(LIMITS);
         let failing = GateRow { failing_since_ms: Some(5), ..GateRow::default() };
         scheduler.take_gates(vec![(WEBHOOK, failing)]);
         let (consequence, row, _) = scheduler.report(WEBHOOK, Report::Success);
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn single_failures_and_their_ends_are_told_to_nobody() {
-        let scheduler = Scheduler::new(16);
+        let scheduler = Scheduler::new(LIMITS);
         assert!(!scheduler.report(WEBHOOK, Report::Failure).0.changed);
         assert!(!scheduler.report(WEBHOOK, Report::Success).0.changed);
     }

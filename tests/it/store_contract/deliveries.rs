@@ -1,6 +1,6 @@
 //! Deliveries: owed, tried again, recorded and listed.
 
-use crate::support::pending::{CLAIM, fill};
+use crate::support::pending::{claim, fill};
 use crate::support::{Answer, Database, Receiver, Server, eventually, find, items, on_every_database};
 use serde_json::json;
 
@@ -184,7 +184,7 @@ async fn a_claim_finds_what_is_due_by_its_index_whatever_else_waits(database: Da
     server.kill();
     fill(&database, "dead", 1, 1, 10_000).await;
     fill(&database, "live", 2, 0, 50).await;
-    let plan = database.plan(CLAIM).await.join("\n");
+    let plan = database.plan(&claim(database.kind())).await.join("\n");
     assert!(plan.contains("jf_deliveries_due") && !plan.to_lowercase().contains("sort"), "{plan}");
     server.restart().await;
     for _ in 0..50 {

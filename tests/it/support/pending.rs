@@ -4,8 +4,12 @@
 use super::databases::{Database, Kind};
 
 /// The claim's look for what is due, as the server asks it.
-pub const CLAIM: &str = "SELECT id FROM jf_deliveries WHERE webhook_id = 2 AND lane = 0 AND due_ms <= 9999999999999 \
-                     ORDER BY due_ms LIMIT 200";
+pub fn claim(kind: Kind) -> String {
+    let webhook = if kind == Kind::MariaDb { "waiting_webhook" } else { "webhook_id" };
+    format!(
+        "SELECT id FROM jf_deliveries WHERE {webhook} = 2 AND lane = 0 AND due_ms <= 9999999999999 ORDER BY due_ms LIMIT 200"
+    )
+}
 
 /// Rows as the server writes them: one event each, due now.
 pub async fn fill(database: &Database, name: &str, webhook: i64, lane: i64, count: u64) {
