@@ -86,8 +86,12 @@ impl Trial {
             // The live ones get the same on both sides, and the two others as much as each of them.
             let rate = capacity * SHARE / LIVE as f64;
             for window in 0..self.windows {
-                alone.window(&format!("t{trial}w{window}"), rate).await;
-                beside.window(&format!("t{trial}w{window}"), rate).await;
+                let name = format!("t{trial}w{window}");
+                // What one leaves to be done for the disk falls into the other's window: so each is first as often.
+                let in_turn = if window % 2 == 0 { [&mut alone, &mut beside] } else { [&mut beside, &mut alone] };
+                for side in in_turn {
+                    side.window(&name, rate).await;
+                }
             }
             let (without, with) = (alone.typical(), beside.typical());
             let limit = without.mul_f64(FACTOR) + TICK;
