@@ -6,7 +6,7 @@ use super::{
     Store, StoreError, order,
     sql::{Connection, execute, fetch, pieces, skip_locked},
 };
-use crate::event::{WebhookId, now_ms};
+use crate::event::WebhookId;
 
 /// Rows of one piece.
 const PIECE: u64 = 500;
@@ -47,21 +47,19 @@ impl Store {
                     .order_by(("e", "seq"), Order::Asc)
                     .limit(PIECE);
                 let rows = fetch(&select, connection).await?;
-                let (mut old, mut last, mut over) = (Vec::new(), None, rows.len() < PIECE as usize);
+                let (mut old, mut last, mut is_young) = (Vec::new(), None, true);
                 for row in &rows {
-                    // In the order of their commits, which is that of their times but for moments, and for a clock that was
-                    // ahead for a while.
-                    let at_ms: i64 = row.get("timestamp_ms")?;
-                    if (*before_ms..now_ms()).contains(&at_ms) {
-                        over = true;
-                        break;
-                    }
                     let seq: i64 = row.get("seq")?;
                     last = Some(seq);
-                    if at_ms < *before_ms && row.get::<Option<String>>("owed")?.is_none() {
+                    let is_old = row.get::<i64>("timestamp_ms")? < *before_ms;
+                    is_young &= !is_old;
+                    if is_old && row.get::<Option<String>>("owed")?.is_none() {
                         old.push(seq);
                     }
                 }
+                // In the order of their commits, which is that of their times, unless a clock was wrong for a while: a piece
+                // without anything old is the end, and a single row is not.
+                let over = is_young || rows.len() < PIECE as usize;
                 let mut deleted = 0;
                 for piece in pieces(&old) {
                     let mut delete = Query::delete();
@@ -90,19 +88,17 @@ impl Store {
                     .limit(PIECE);
                 // Under lock: what is delivered again in this moment is left alone.
                 let rows = fetch(skip_locked(&mut select), connection).await?;
-                let (mut old, mut last, mut over) = (Vec::new(), None, rows.len() < PIECE as usize);
+                let (mut old, mut last, mut is_young) = (Vec::new(), None, true);
                 for row in &rows {
-                    // Ids grow with time, but for a clock that was ahead for a while.
-                    if (*before_ms..now_ms()).contains(&row.get::<i64>("created_ms")?) {
-                        over = true;
-                        break;
-                    }
+                    is_young &= row.get::<i64>("created_ms")? >= *before_ms;
                     let id: String = row.get("id")?;
                     if row.get::<Option<i64>>("ended_ms")?.is_some_and(|ended_ms| ended_ms < *before_ms) {
                         old.push(id.clone());
                     }
                     last = Some(id);
                 }
+                // Ids grow with time, as far as the clocks do.
+                let over = is_young || rows.len() < PIECE as usize;
                 let deleted = delete_deliveries(connection, &old).await?;
                 Ok(Swept { next: last.filter(|_| !over), deleted })
             })

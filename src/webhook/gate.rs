@@ -265,4 +265,46 @@ mod tests {
         gate.add(told);
         assert_eq!((gate.circuit(60), gate.paused_until_ms(60)), (Circuit::Closed, Some(70)), "that was before");
     }
+
+    fn any_report() -> impl proptest::strategy::Strategy<Value = Option<i64>> {
+        use proptest::prelude::*;
+        // Some: the receiver asks for so long a pause; weighted so that streaks come up.
+        prop_oneof![6 => Just(None), 1 => (0_i64..86_400_000).prop_map(Some)]
+    }
+
+    proptest::proptest! {
+        /// Whatever comes: an open circuit follows ten failures in a row and ends with a success, nothing is held longer than
+        /// it may be, and only a streak of five days disables.
+        #[test]
+        fn no_history_breaks_the_promises(
+            history in proptest::collection::vec((any_report(), 0..8_u8, 0..40_000_000_i64), 1..120),
+        ) {
+            let (mut gate, mut now_ms) = (Gate::default(), 1);
+            let (mut streak, mut since_ms, mut pause_ms) = (0_u32, None, 0);
+            for (pause, luck, later_ms) in history {
+                now_ms += later_ms;
+                let report = match pause {
+                    Some(wait_ms) => Report::Pause { until_ms: now_ms + wait_ms },
+                    None if luck == 0 => Report::Success,
+                    None => Report::Failure,
+                };
+                let consequence = gate.report(report, now_ms);
+                if report == Report::Success {
+                    (streak, since_ms) = (0, None);
+                } else {
+                    streak += 1;
+                    since_ms.get_or_insert(now_ms);
+                }
+                if let Report::Pause { until_ms } = report {
+                    pause_ms = pause_ms.max(until_ms);
+                }
+                proptest::prop_assert!(gate.circuit(now_ms) == Circuit::Closed || streak >= OPEN_AFTER);
+                let five_days = since_ms.is_some_and(|since| now_ms - since >= 5 * 24 * 3_600_000);
+                proptest::prop_assert_eq!(consequence.disable, five_days);
+                let longest_ms = pause_ms.max(now_ms + MAX_OPEN_MS);
+                proptest::prop_assert!(gate.held_until_ms(now_ms).is_none_or(|until_ms| until_ms <= longest_ms));
+                proptest::prop_assert!(pause_ms <= now_ms || gate.held_until_ms(now_ms) >= Some(pause_ms));
+            }
+        }
+    }
 }

@@ -189,6 +189,31 @@ async fn a_head_whose_event_is_gone_lets_the_next_go(database: Database) {
     assert_eq!(of_key(&receiver.expect_deliveries(2).await, "a"), [0, 1]);
 }
 
+/// Somebody's wish goes past a pause, and not past the key: one of it is under way at a time.
+#[tokio::test]
+async fn a_retry_by_hand_waits_behind_its_key() {
+    let server = Server::start().await;
+    let mut receiver = Receiver::start().await;
+    receiver.answer(500);
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"ordering": "key", "retry_count": 0})).await;
+    server.publish("acme", event("a", 0)).await;
+    let id = receiver.expect_delivery().await.header("webhook-id").to_owned();
+    webhook.expect_state(&id, "failed").await;
+    receiver.answer_with(Answer::status(503).header("retry-after", "3600"));
+    server.publish("acme", event("a", 1)).await;
+    let head = receiver.expect_delivery().await.header("webhook-id").to_owned();
+    webhook.expect_attempts(2).await;
+    // The head has failed for good too: the key is free, and the webhook pauses.
+    webhook.expect_state(&head, "failed").await;
+    receiver.answer_with(Answer::never());
+    webhook.retry(&head).await.expect(202);
+    receiver.expect_delivery().await;
+    webhook.retry(&id).await.expect(202);
+    let waiting = webhook.delivery(&id).await;
+    assert_eq!(waiting["waits_for"], "an earlier delivery of the same key", "{waiting}");
+    assert_eq!(receiver.all().len(), 3);
+}
+
 async fn a_replay_keeps_the_order_too(database: Database) {
     let server = Server::with().database(&database).env("WEBHOOK_RETRY_SCHEDULE", "20ms").start().await;
     let receiver = Receiver::start().await;

@@ -84,6 +84,33 @@ async fn the_settings_say_how_long_and_a_duplicate_is_told_for_a_day() {
     assert_eq!(again.expect(202).body["duplicate"], true);
 }
 
+/// One event from the future must not keep all that came after it for ever.
+#[tokio::test]
+async fn a_clock_that_was_ahead_for_a_while_holds_nothing_up() {
+    let database = Database::sqlite();
+    let mut server = Server::on(&database).await;
+    let receiver = Receiver::start().await;
+    let webhook = server.webhook("acme", &receiver.url()).await;
+    for id in ["ahead", "old"] {
+        server.publish("acme", json!({"id": id, "type": "call.ended"})).await;
+    }
+    webhook.expect_count("delivered", 2).await;
+    assert_eq!(server.terminate().await, Some(0));
+    for (id, moved) in [("ahead", 400 * DAY_MS), ("old", -40 * DAY_MS)] {
+        database
+            .execute(&format!("UPDATE jf_events SET timestamp_ms = timestamp_ms + {moved} WHERE id = '{id}'"))
+            .await;
+        let times = format!("created_ms = created_ms + {moved}, ended_ms = ended_ms + {moved}");
+        database.execute(&format!("UPDATE jf_deliveries SET {times} WHERE event_id = '{id}'")).await;
+    }
+    server.restart().await;
+    eventually("the old event to vanish", || async {
+        (database.texts("SELECT id FROM jf_events").await == ["ahead"]).then_some(())
+    })
+    .await;
+    assert_eq!(database.texts("SELECT event_id FROM jf_deliveries").await, ["ahead"]);
+}
+
 #[tokio::test]
 async fn keys_that_nobody_stands_behind_are_forgotten_and_order_goes_on() {
     let database = Database::sqlite();

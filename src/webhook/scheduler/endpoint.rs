@@ -212,3 +212,63 @@ impl Endpoint {
         empty && nothing_due && is_free && !self.is_ready && self.reserved == 0 && self.in_flight == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn share(jobs: usize) -> Share {
+        Share { jobs, bytes: 1 }
+    }
+    use crate::event::{DeliveryId, Draft, EventType, Origin, WebhookId};
+
+    fn job(release_at_ms: i64, release_gap_us: i64) -> Job {
+        let event_type = EventType::parse("call.ended").expect("a type");
+        let tenant = TenantId::parse("acme").expect("a tenant");
+        let event = Draft::new(event_type, "null").receive(&tenant, 0, Origin::Published);
+        let job = Job::fresh(DeliveryId::generate(), WebhookId(1), Arc::new(event), None);
+        Job { release_at_ms, release_gap_us, ..job }
+    }
+
+    #[test]
+    fn a_probe_is_found_among_what_is_due_and_retries_that_are_far_off_hide_nothing() {
+        let mut endpoint = Endpoint::default();
+        endpoint.note(Due { webhook: WebhookId(1), fresh_ms: Some(10), rest_ms: Some(3_600_000) });
+        assert_eq!(endpoint.next_claim_ms(true), Some(10));
+        assert_eq!(endpoint.take_due(20, share(100), true), Some(Room { fresh: 1, rest: 0, bytes: 1 }));
+        endpoint.note(Due { webhook: WebhookId(1), fresh_ms: Some(10), rest_ms: Some(15) });
+        assert_eq!(
+            endpoint.take_due(20, share(100), true),
+            Some(Room { fresh: 0, rest: 1, bytes: 1 }),
+            "one at a time"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_second_has_more_than_the_limit_however_long_slots_are_taken(
+            rate in 1_u32..300, stalls_ms in proptest::collection::vec(0..900_i64, 1..12),
+        ) {
+            let gap_us = i64::from(1_000_000_u32.div_ceil(rate));
+            let mut endpoint = Endpoint::default();
+            let count = 2 * rate as usize + 5;
+            for n in 0..count as i64 {
+                endpoint.push(job(1_000 + (n * gap_us + 999) / 1_000, gap_us));
+            }
+            let (mut now, mut sent) = (1_000, Vec::new());
+            while sent.len() < count {
+                // Nobody may take one for a while, and then as many as go.
+                now += stalls_ms[sent.len() % stalls_ms.len()];
+                while endpoint.take(now, Pass::All).is_some() {
+                    sent.push(now);
+                }
+                now = endpoint.goes_at_ms(Pass::All).map_or(now, |at_ms| at_ms.max(now));
+            }
+            for window in sent.windows(rate as usize + 1) {
+                proptest::prop_assert!(window[rate as usize] - window[0] >= 1_000, "{:?}", sent);
+            }
+        }
+    }
+}

@@ -68,7 +68,8 @@ impl Scheduler {
             for (webhook, row) in rows {
                 let kept = state.gates.entry(webhook).or_default();
                 let before = kept.gate.held_until_ms(now);
-                if kept.said.is_some_and(|said| said.elapsed() < OWN_WORD) {
+                let has_just_said = kept.said.is_some_and(|said| said.elapsed() < OWN_WORD);
+                if has_just_said {
                     kept.gate.add(row);
                 } else if row != kept.told {
                     kept.told = row;
@@ -77,7 +78,7 @@ impl Scheduler {
                 if kept.gate.held_until_ms(now) > before {
                     held.push(webhook);
                 }
-                if kept.gate.is_default() {
+                if kept.gate.is_default() && !has_just_said {
                     state.gates.remove(&webhook);
                 }
             }
@@ -133,7 +134,8 @@ mod tests {
         let (consequence, row, _) = scheduler.report(WEBHOOK, Report::Success);
         assert!(consequence.changed, "the table is to be told");
         assert_eq!(row, GateRow::default());
-        // Read a moment before that was written.
+        // Read a moment before that was written, twice.
+        scheduler.take_gates(vec![(WEBHOOK, failing)]);
         scheduler.take_gates(vec![(WEBHOOK, failing)]);
         assert_eq!(scheduler.gate_of(WEBHOOK).failing_since_ms(), None);
     }
