@@ -45,6 +45,31 @@ async fn logs_are_chosen_by_state_and_type() {
 }
 
 #[tokio::test]
+async fn logs_are_paged_and_chosen_by_time() {
+    let server = Server::with().env("WEBHOOK_RETRY_SCHEDULE", "20ms").start().await;
+    let receiver = Receiver::start().await;
+    receiver.answer_always(500);
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"retry_count": 4})).await;
+    server.publish("acme", json!({"type": "call.ended"})).await;
+    webhook.expect_attempts(5).await;
+    let client = server.admin("acme");
+    let logs = client.get_all(&format!("{}/logs", webhook.path())).await;
+    let numbers: Vec<_> = logs.iter().map(|attempt| attempt["attempt"].as_u64().unwrap_or_default()).collect();
+    assert_eq!(numbers, [5, 4, 3, 2, 1]);
+    let middle = logs[2]["at"].as_str().expect("a time");
+    let of = |query: String| {
+        let (client, path) = (client.clone(), webhook.path());
+        async move {
+            let listed = client.get(&format!("{path}/logs?{query}")).await.expect(200);
+            items(&listed.body).iter().map(|a| a["attempt"].as_u64().unwrap_or_default()).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(of(format!("after={middle}")).await, [5, 4, 3]);
+    assert_eq!(of(format!("before={middle}")).await, [2, 1]);
+    client.get(&format!("{}/logs?after=yesterday", webhook.path())).await.expect_problem(422);
+}
+
+#[tokio::test]
 async fn stats_count_by_state() {
     let server = Server::start().await;
     let mut receiver = Receiver::start().await;

@@ -12,6 +12,8 @@ on_every_database! { relaxed:
     order_survives_kill_9,
     a_head_whose_event_is_gone_lets_the_next_go,
     a_replay_keeps_the_order_too,
+    keys_that_differ_little_are_different_keys,
+    a_deleted_webhook_is_owed_nothing_behind_its_keys_either,
 }
 
 fn event(key: &str, n: usize) -> Value {
@@ -163,6 +165,60 @@ async fn events_without_a_key_and_webhooks_without_order_wait_for_nobody() {
     };
     let all = receiver.expect("all but what waits behind a key", everything).await;
     assert_eq!(came(&all, "/ordered", "a"), [0]);
+}
+
+/// Collations fold case, accents and spaces at the end; indexes have a width.
+async fn keys_that_differ_little_are_different_keys(database: Database) {
+    let server = Server::on(&database).await;
+    let mut receiver = Receiver::start().await;
+    receiver.hang();
+    server.webhook_with("acme", &receiver.url(), json!({"ordering": "key"})).await;
+    let long = "🧑".repeat(255);
+    let keys = ["a", "A", "a ", "ä", "a\u{301}", &format!("{long}a"), &format!("{long}b")];
+    for key in keys {
+        for n in 0..2 {
+            server.publish("acme", event(key, n)).await;
+        }
+    }
+    let heads = receiver.expect_deliveries(keys.len()).await;
+    let heads: std::collections::BTreeSet<_> = heads.iter().map(key_and_n).collect();
+    assert_eq!(heads, keys.iter().map(|key| ((*key).to_owned(), 0)).collect());
+    assert_eq!(receiver.all().len(), keys.len());
+}
+
+async fn a_deleted_webhook_is_owed_nothing_behind_its_keys_either(database: Database) {
+    let server = Server::on(&database).await;
+    let mut receiver = Receiver::start().await;
+    receiver.answer_with(Answer::never());
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"ordering": "key", "timeout": 1})).await;
+    for n in 0..3 {
+        server.publish("acme", event("a", n)).await;
+    }
+    receiver.expect_delivery().await;
+    server.admin("acme").delete(&webhook.path()).await.expect(204);
+    crate::support::eventually("all of it to be cancelled", || async {
+        let states = database.texts("SELECT state FROM jf_deliveries").await;
+        (states == ["cancelled"; 3]).then_some(())
+    })
+    .await;
+    assert_eq!(receiver.all().len(), 1);
+}
+
+/// What stands behind a key keeps its turn, and what comes then has none.
+#[tokio::test]
+async fn order_can_be_switched_off_while_some_wait() {
+    let server = Server::start().await;
+    let mut receiver = Receiver::start().await;
+    receiver.answer_with(Answer::never());
+    let fields = json!({"ordering": "key", "timeout": 2, "retry_count": 0});
+    let webhook = server.webhook_with("acme", &receiver.url(), fields).await;
+    for n in 0..3 {
+        server.publish("acme", event("a", n)).await;
+    }
+    receiver.expect_delivery().await;
+    webhook.change(json!({"ordering": "none"})).await;
+    server.publish("acme", event("a", 3)).await;
+    assert_eq!(of_key(&receiver.expect_deliveries(3).await, "a"), [3, 1, 2]);
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ async fn a_failed_delivery_is_sent_again_with_the_same_id_and_bytes() {
     assert_eq!(attempts, [(json!(1), json!("failed")), (json!(2), json!("succeeded"))]);
     assert_eq!((&shown["attempt_count"], &shown["event_type"]), (&json!(2), &json!("call.ended")), "{shown}");
     assert!(shown["ended_at"].is_string() && shown["reason"].is_null(), "{shown}");
+    webhook.expect_count("delivered", 1).await;
+    webhook.expect_count("failed", 0).await;
 }
 
 /// And one that was delivered: the receiver may have lost it. Each wish is followed.

@@ -1,7 +1,7 @@
 //! A replay: a job that delivers again what a webhook got, or did not get, in some time.
 
 use crate::support::webhooks::Webhook;
-use crate::support::{Answer, Database, Received, Receiver, Server, eventually, items, on_every_database};
+use crate::support::{Answer, Database, Received, Receiver, Server, eventually, guests, items, on_every_database};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -116,6 +116,27 @@ async fn states_types_and_times_choose_what_is_replayed(database: Database) {
     expect_done(&server, &webhook, &job).await;
     let again = receiver.expect_deliveries(3).await;
     assert!(again.iter().all(|r| r.header("x-webhook-event") == "call.ended"));
+}
+
+/// A plugin that was broken for a while: what it ended goes through the chain as it is now.
+#[tokio::test]
+async fn what_a_chain_ended_runs_through_it_anew() {
+    let server = Server::start().await;
+    server.install("guest", &guests::transformer("1").failing().bytes()).await;
+    let mut receiver = Receiver::start().await;
+    let chain = json!([{"plugin": "shared/guest"}]);
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"chain": chain})).await;
+    for n in 0..3 {
+        server.publish("acme", json!({"type": "call.ended", "data": {"n": n}})).await;
+    }
+    webhook.expect_count("plugin_failed", 3).await;
+    server.install("guest", &guests::transformer("2").bytes()).await;
+    let job = replay(&server, &webhook, json!({})).await;
+    let done = expect_done(&server, &webhook, &job).await;
+    assert_eq!((&done["matches"], &done["done"]), (&json!(3), &json!(3)), "{done}");
+    assert!(receiver.expect_deliveries(3).await.iter().all(|sent| sent.json()["version"] == "2"));
+    webhook.expect_count("delivered", 3).await;
+    webhook.expect_count("plugin_failed", 0).await;
 }
 
 #[tokio::test]
