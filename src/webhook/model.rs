@@ -294,6 +294,11 @@ impl Changes {
         })
     }
 
+    /// Whether the webhook is set to be active, which it may be already.
+    pub fn switch_on(&self) -> bool {
+        self.is_active == Some(true)
+    }
+
     /// A row of a new webhook of the tenant, with a secret that is made when none was given.
     pub fn into_new_row(mut self, tenant: &TenantId, vault: &Vault) -> WebhookRow {
         let now = now_ms();

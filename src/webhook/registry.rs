@@ -30,7 +30,7 @@ pub struct Webhooks {
 pub struct Turns {
     /// Deleted: what they are owed is to be cancelled.
     pub gone: Vec<WebhookId>,
-    /// Switched on, or with another URL: what failed before says nothing about them.
+    /// Set to be active, or with another URL: what failed before says nothing about them.
     pub renewed: Vec<WebhookId>,
 }
 
@@ -240,8 +240,14 @@ impl Webhooks {
         // What differs is written: from what stands there now.
         self.refresh_locked().await?;
         let row = self.of(tenant, id).ok_or(ChangeError::Unknown)?.row.clone();
+        let renews = changes.switch_on();
         let changed = changes.apply(row.clone(), &self.vault);
-        self.update(row, changed).await
+        let webhook = self.update(row, changed).await?;
+        if renews {
+            // Also one that was on: somebody says that its receiver is mended.
+            self.turns.lock().unwrap_or_else(PoisonError::into_inner).renewed.push(id);
+        }
+        Ok(webhook)
     }
 
     /// Gives a webhook a new secret; the one that it had signs too until `until_ms`. In force when this returns.

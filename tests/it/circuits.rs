@@ -87,6 +87,22 @@ async fn a_new_url_and_switching_on_again_give_a_new_chance() {
     webhook.expect_circuit("closed").await;
 }
 
+/// It was never off: its tenant says that the receiver is mended.
+#[tokio::test]
+async fn setting_a_webhook_active_that_is_active_gives_a_new_chance_too() {
+    let server = patient_server().await;
+    let mut receiver = Receiver::start().await;
+    let webhook = server.webhook("acme", &receiver.url()).await;
+    open_circuit(&server, &mut receiver, &webhook).await;
+    receiver.answer_always(200);
+    server.publish("acme", json!({"type": "call.missed"})).await;
+    webhook.change(json!({"description": "says nothing of it"})).await;
+    assert_eq!(webhook.circuit().await["state"], "open");
+    webhook.change(json!({"is_active": true})).await;
+    assert_eq!(receiver.expect_delivery().await.header("x-webhook-event"), "call.missed");
+    webhook.expect_circuit("closed").await;
+}
+
 #[tokio::test]
 async fn an_open_circuit_stays_open_over_a_crash() {
     let mut server = patient_server().await;
