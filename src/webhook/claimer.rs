@@ -97,6 +97,11 @@ async fn look(deliverer: &Deliverer, known: &mut Known) -> Result<(), StoreError
         deliverer.renew(*webhook).await?;
         known.renewed.pop();
     }
+    for webhook in turns.paced {
+        deliverer.put_back(deliverer.scheduler.drain(Some(webhook))).await;
+        // What is due is read below: with these.
+        deliverer.store.flush().await?;
+    }
     let held = deliverer.scheduler.take_gates(deliverer.store.gates().await?);
     deliverer.put_back(held).await;
     for due in deliverer.store.all_due().await? {

@@ -32,6 +32,8 @@ pub struct Turns {
     pub gone: Vec<WebhookId>,
     /// Set to be active, or with another URL: what failed before says nothing about them.
     pub renewed: Vec<WebhookId>,
+    /// With another rate limit: what waits in memory came by the old one.
+    pub paced: Vec<WebhookId>,
 }
 
 #[derive(Default)]
@@ -144,6 +146,7 @@ impl Webhooks {
         let mut known = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         known.gone.extend(turns.gone);
         known.renewed.extend(turns.renewed);
+        known.paced.extend(turns.paced);
         Ok(())
     }
 
@@ -317,6 +320,9 @@ impl Snapshot {
 fn turns(before: &Snapshot, next: &Snapshot) -> Turns {
     let mut turns = Turns::default();
     for (id, old) in &before.by_id {
+        if next.by_id.get(id).is_some_and(|new| new.rate_limit != old.rate_limit) {
+            turns.paced.push(*id);
+        }
         match next.by_id.get(id) {
             Some(new) if new.is_active && (!old.is_active || new.url != old.url) => turns.renewed.push(*id),
             Some(_) => {}

@@ -60,6 +60,19 @@ async fn what_a_stalled_receiver_held_up_does_not_come_in_a_burst() {
     assert_never_exceeded(&receiver.expect_deliveries(26).await[1..], 10);
 }
 
+/// What waits in memory already came without a limit, or with another one.
+#[tokio::test]
+async fn a_new_limit_counts_for_what_waits_already() {
+    let server = Server::with().env("WEBHOOK_MAX_IN_FLIGHT_PER_ENDPOINT", "1").start().await;
+    let mut receiver = Receiver::start().await;
+    receiver.answer_with(Answer::never());
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"timeout": 1, "retry_count": 0})).await;
+    server.service("acme").post("/api/v1/events", events(24)).await.expect(202);
+    receiver.expect_delivery().await;
+    webhook.change(json!({"rate_limit": 10})).await;
+    assert_never_exceeded(&receiver.expect_deliveries(23).await, 10);
+}
+
 #[tokio::test]
 async fn a_restart_is_no_way_around_a_limit() {
     let mut server = Server::start().await;
