@@ -43,9 +43,7 @@ const AT_ONCE: usize = 16;
 /// share of that.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// A server that has a third of its time free answers well within this. Where even the one without bad endpoints does not,
-/// the machine got other work since its capacity was measured: at more than it can do, a p99 says nothing.
-const CALM: Duration = Duration::from_millis(50);
+/// The machine may get other work since the capacity was measured: at more than it can do, a p99 says nothing.
 const TRIALS: usize = 3;
 
 struct Trial {
@@ -107,11 +105,11 @@ impl Trial {
                 p99(beside.latencies.concat()),
             );
             assert!(hung.count() >= 10 && broken.count() >= 10, "{} hang, {} failed", hung.count(), broken.count());
-            if without <= CALM || trial == TRIALS {
-                assert!(with <= limit, "beside the two p99 is {with:?}, without them {without:?}");
+            if with <= limit {
                 return;
             }
-            println!("the machine does no longer what it did when its capacity was measured: once more");
+            // Whatever else the machine does falls on one side now and then; what is true of the server falls on it always.
+            assert!(trial < TRIALS, "beside the two p99 is {with:?}, without them {without:?}");
         }
     }
 
