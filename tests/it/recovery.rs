@@ -193,7 +193,7 @@ async fn the_failed_are_listed_newest_first_by_webhook_state_type_and_time(datab
     assert_eq!(count(format!("after={middle}")).await + count(format!("before={middle}")).await, 6);
     assert!(count(format!("before={middle}")).await >= 2 && count(format!("after={middle}")).await >= 3);
     assert_eq!(items(&server.admin("other").get("/api/v1/webhooks/failed").await.expect(200).body).len(), 0);
-    for wrong in ["state=delivered", "webhook_id=x", "after=yesterday", "cursor=no.id", "limit=0"] {
+    for wrong in ["state=delivered", "webhook_id=x", "after=yesterday", "cursor=nonsense", "limit=0"] {
         client.get(&format!("/api/v1/webhooks/failed?{wrong}")).await.expect_problem(422);
     }
     // One that is delivered after all is no failed one any more.
