@@ -6,8 +6,8 @@
 //! it, it is leased.
 //!
 //! Guarantees: what [`Store::commit`] answered is on disk; an event and what it owes are in one transaction; outcomes are
-//! fenced by the attempt number they follow. Events and outcomes go through the one [`writer`], which groups whatever waits
-//! into one transaction; everything else that writes is a transaction of its own; reads have connections of their own.
+//! fenced by the attempt number they follow. Events and outcomes go through a [`writer`], which groups whatever waits into
+//! one transaction: through one and the same on SQLite, through two elsewhere. Everything else that writes is a transaction of its own; reads have connections of their own.
 //!
 //! Deliberately absent: any decision. Who is owed what, and when to retry, is said by the callers.
 
@@ -83,7 +83,9 @@ impl From<sqlx::Error> for StoreError {
 pub struct Store {
     readers: Pool,
     links: Arc<Links>,
-    writer: mpsc::Sender<writer::Write>,
+    /// The writers' queues: one and the same on SQLite.
+    commits: mpsc::Sender<writer::Write>,
+    outcomes: mpsc::Sender<writer::Write>,
     /// KiB of data that may wait for the writer yet.
     room: Arc<Semaphore>,
     slot: Arc<AtomicI64>,
@@ -138,7 +140,11 @@ impl Store {
     }
 
     async fn send(&self, write: writer::Write) -> Result<(), StoreError> {
-        self.writer.send(write).await.map_err(|_| StoreError::Closed)
+        let queue = match write {
+            writer::Write::Commit(..) => &self.commits,
+            _ => &self.outcomes,
+        };
+        queue.send(write).await.map_err(|_| StoreError::Closed)
     }
 
     fn dialect(&self) -> Dialect {

@@ -42,7 +42,7 @@ pub enum OpenError {
 
 /// Keeps the writer running; to be closed after the last [`Store`] is done.
 pub struct StoreTask {
-    writer: tokio::task::JoinHandle<()>,
+    writers: Vec<tokio::task::JoinHandle<()>>,
     closing: CancellationToken,
     /// Held while the server lives: one server per file.
     _lock: Option<File>,
@@ -54,8 +54,10 @@ impl StoreTask {
     pub async fn close(self, store: &Store) {
         store.readers.close().await;
         self.closing.cancel();
-        if let Err(error) = self.writer.await {
-            tracing::error!("the database writer ended badly: {error}");
+        for writer in self.writers {
+            if let Err(error) = writer.await {
+                tracing::error!("a database writer ended badly: {error}");
+            }
         }
         store.links.close().await;
     }
@@ -71,26 +73,34 @@ impl Store {
         let connection = up_to_date(location).await?;
         let failed = |error: sqlx::Error| database(location, explain(&error));
         let readers = location.readers().await.map_err(failed)?;
-        let (writer, links) = match location.dialect() {
+        let closing = CancellationToken::new();
+        let (slot, in_doubt) = (Arc::new(AtomicI64::new(0)), Arc::new(Notify::new()));
+        let mut writers = Vec::new();
+        let mut write_on = |links: Arc<Links>| {
+            let (sender, receiver) = mpsc::channel(WRITER_QUEUE);
+            let writer = Writer { links, slot: slot.clone(), in_doubt: in_doubt.clone() };
+            writers.push(tokio::spawn(writer.run(receiver, closing.clone())));
+            sender
+        };
+        let (links, commits, outcomes) = match location.dialect() {
             // One connection that writes is all there may be.
             Dialect::Sqlite => {
                 let links = Arc::new(Links::new(location.clone(), connection, 1));
-                (links.clone(), links)
+                let writer = write_on(links.clone());
+                (links, writer.clone(), writer)
             }
+            // A server works on two at once: what is published does not wait for what was delivered.
             _ => {
-                let own = location.connect().await.map_err(failed)?;
-                let links = Links::new(location.clone(), connection, LINKS);
-                (Arc::new(Links::new(location.clone(), own, 1)), Arc::new(links))
+                let (first, second) = (location.connect().await, location.connect().await);
+                let own = |connection| Arc::new(Links::new(location.clone(), connection, 1));
+                let commits = write_on(own(first.map_err(failed)?));
+                let outcomes = write_on(own(second.map_err(failed)?));
+                (Arc::new(Links::new(location.clone(), connection, LINKS)), commits, outcomes)
             }
         };
-        let (sender, receiver) = mpsc::channel(WRITER_QUEUE);
-        let closing = CancellationToken::new();
-        let (slot, in_doubt) = (Arc::new(AtomicI64::new(0)), Arc::new(Notify::new()));
-        let writer = Writer { links: writer, slot: slot.clone(), in_doubt: in_doubt.clone() };
-        let writer = tokio::spawn(writer.run(receiver, closing.clone()));
         let room = Arc::new(Semaphore::new(WAITING_KIB as usize));
-        let store = Self { readers, links, writer: sender, room, slot, in_doubt };
-        Ok((store, StoreTask { writer, closing, _lock: lock }))
+        let store = Self { readers, links, commits, outcomes, room, slot, in_doubt };
+        Ok((store, StoreTask { writers, closing, _lock: lock }))
     }
 }
 
