@@ -67,9 +67,10 @@ pub async fn change(
     Path(id): Path<String>,
     body: Text,
 ) -> Result<Json<WebhookView>, Problem> {
-    let webhook = find(&api, &who, &id)?;
+    // Also one that is left out, such as for a lost key: a change may mend it.
+    let id = webhook_id(&id)?;
     let changes = Changes::parse(body.fields()?, &api.addresses, false)?;
-    let shown = api.webhooks.change(&who.tenant, webhook.id, changes).await?.view();
+    let shown = api.webhooks.change(&who.tenant, id, changes).await?.view();
     // What waited for a webhook that is switched on now goes on at once.
     api.deliverer.look.notify_one();
     Ok(Json(shown))
@@ -80,8 +81,7 @@ pub async fn delete(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let webhook = find(&api, &who, &id)?;
-    api.webhooks.delete(&who.tenant, webhook.id).await?;
+    api.webhooks.delete(&who.tenant, webhook_id(&id)?).await?;
     // What it was owed is cancelled.
     api.deliverer.look.notify_one();
     Ok(StatusCode::NO_CONTENT)
@@ -199,8 +199,15 @@ pub async fn rotate_secret(
 
 /// 404 also for what another tenant owns, and for what is no id.
 pub fn find(api: &Api, who: &Identity, id: &str) -> Result<Arc<Webhook>, Problem> {
-    let id = id.parse().ok().map(WebhookId);
-    id.and_then(|id| api.webhooks.of(&who.tenant, id)).ok_or_else(|| Problem::not_found("there is no such webhook"))
+    api.webhooks.of(&who.tenant, webhook_id(id)?).ok_or_else(unknown)
+}
+
+fn webhook_id(id: &str) -> Result<WebhookId, Problem> {
+    id.parse().map(WebhookId).map_err(|_| unknown())
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("there is no such webhook")
 }
 
 pub fn attempt_json(row: &AttemptRow) -> Value {

@@ -171,6 +171,26 @@ async fn a_lost_key_is_named_its_webhook_is_left_out_and_what_it_was_owed_waits(
     expect_sealed(&database, 2, &NEW_KEY).await;
 }
 
+#[tokio::test]
+async fn a_webhook_whose_key_is_lost_gets_a_new_secret_or_is_deleted() {
+    let database = Database::sqlite();
+    let mut server = server_with(&database, &[KEY]).await;
+    let mut receiver = Receiver::start().await;
+    let (mended, deleted) =
+        (server.webhook("acme", &receiver.url()).await, server.webhook("acme", &receiver.url()).await);
+    server.kill();
+    server.restart_with(|builder| builder.set("ENCRYPTION_KEY", &encoded(&[NEW_KEY]))).await;
+    let admin = server.admin("acme");
+    let secret = json!({"secret": "a new secret"});
+    server.admin("other").put(&mended.path(), secret.clone()).await.expect_problem(404);
+    server.admin("other").delete(&deleted.path()).await.expect_problem(404);
+    admin.put(&mended.path(), secret).await.expect(200);
+    admin.delete(&deleted.path()).await.expect(204);
+    server.publish("acme", json!({"type": "call.ended"})).await;
+    by_the_official_library(&receiver.expect_delivery().await, "whsec_YSBuZXcgc2VjcmV0").await;
+    assert_eq!(database.count("SELECT COUNT(*) FROM webhooks").await, 1);
+}
+
 /// Who can write the table must not move a sealed secret to a webhook of his own.
 #[tokio::test]
 async fn a_sealed_secret_in_another_tenants_row_opens_nothing() {
