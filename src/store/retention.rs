@@ -106,6 +106,21 @@ impl Store {
         .await
     }
 
+    /// Deletes the replays that ended before `before_ms`: they are few.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn sweep_replays(&self, before_ms: i64) -> Result<u64, StoreError> {
+        self.write(before_ms, |connection, before_ms| {
+            Box::pin(async move {
+                let mut delete = Query::delete();
+                delete.from_table("jf_replays").and_where(Expr::col("ended_ms").lt(*before_ms));
+                execute(&delete, connection).await
+            })
+        })
+        .await
+    }
+
     /// Forgets the keys behind which nothing waits and nothing has come since `before_ms`.
     ///
     /// # Errors

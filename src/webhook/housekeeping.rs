@@ -67,6 +67,7 @@ async fn sweep(deliverer: &Deliverer, retention: Retention) -> Result<(), StoreE
     let deliveries = pieces(|from| store.sweep_deliveries(before(retention.deliveries), from)).await?;
     let events = pieces(|from| store.sweep_events(before(retention.events.max(MIN_EVENTS)), from)).await?;
     let keys = pieces(|from| store.sweep_keys(before(KEYS), from)).await?;
+    store.sweep_replays(before(retention.deliveries)).await?;
     if deliveries + events > 0 {
         tracing::info!("deleted {events} events and {deliveries} deliveries that were old, and {keys} keys");
     }

@@ -31,6 +31,9 @@ use gates::Kept;
 /// Jobs in memory, and bytes of their events.
 const MAX_QUEUED: usize = 20_000;
 const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// As much again is kept for webhooks that hold next to nothing, so many jobs and bytes for each.
+const MIN_JOBS: usize = 8;
+const MIN_BYTES: usize = 512 << 10;
 /// What an event weighs besides its data.
 const EVENT_OVERHEAD_BYTES: usize = 512;
 
@@ -301,7 +304,8 @@ impl Scheduler {
                 continue;
             }
             if let Some(claim) = endpoint.take_due(now, share, pass == Pass::Probe) {
-                free.jobs -= (claim.fresh + claim.rest).min(free.jobs);
+                let jobs = claim.fresh + claim.rest;
+                (free.jobs, free.spare_jobs) = (free.jobs.saturating_sub(jobs), free.spare_jobs.saturating_sub(jobs));
                 dues.push((*webhook, claim));
             }
         }
@@ -462,13 +466,22 @@ fn until(at_ms: i64) -> Duration {
 struct Share {
     jobs: usize,
     bytes: usize,
+    spare_jobs: usize,
+    spare_bytes: usize,
 }
 
 impl Share {
-    /// A webhook may hold as much as is free besides, and no more: a slow one never takes the last place, and however many
-    /// there are, one that holds nothing finds room.
+    /// A webhook may hold as much as is free besides, and no more: a slow one never takes the last place. However many slow
+    /// ones there are, one that holds next to nothing finds room.
     fn share_of(self, endpoint: &Endpoint) -> Self {
-        Self { jobs: self.jobs.saturating_sub(endpoint.jobs()), bytes: self.bytes.saturating_sub(endpoint.bytes) }
+        let (jobs, bytes) = (endpoint.jobs(), endpoint.bytes);
+        let least_jobs = MIN_JOBS.saturating_sub(jobs).min(self.spare_jobs);
+        let least_bytes = MIN_BYTES.saturating_sub(bytes).min(self.spare_bytes);
+        Self {
+            jobs: self.jobs.saturating_sub(jobs).max(least_jobs),
+            bytes: self.bytes.saturating_sub(bytes).max(least_bytes),
+            ..self
+        }
     }
 
     fn is_nothing(self) -> bool {
@@ -489,6 +502,8 @@ impl State {
         Share {
             jobs: MAX_QUEUED.saturating_sub(self.queued),
             bytes: MAX_QUEUED_BYTES.saturating_sub(self.queued_bytes),
+            spare_jobs: (2 * MAX_QUEUED).saturating_sub(self.queued),
+            spare_bytes: (2 * MAX_QUEUED_BYTES).saturating_sub(self.queued_bytes),
         }
     }
 
@@ -576,5 +591,76 @@ impl Drop for Reservation {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.scheduler.finish(&self.tenant, self.webhook);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Draft, EventType, Origin};
+
+    const LIMITS: InFlight = InFlight { per_webhook: 2, per_tenant: 3 };
+
+    fn event(tenant: &str, bytes: usize) -> Arc<Event> {
+        let event_type = EventType::parse("call.ended").unwrap();
+        let data = format!("\"{}\"", "x".repeat(bytes));
+        let draft = Draft::new(event_type, data);
+        Arc::new(draft.receive(&TenantId::parse(tenant).unwrap(), now_ms(), Origin::Published))
+    }
+
+    fn job(webhook: i64, event: &Arc<Event>) -> Job {
+        Job::fresh(DeliveryId::generate(), WebhookId(webhook), event.clone(), None)
+    }
+
+    #[test]
+    fn slow_webhooks_with_large_events_leave_room_for_others() {
+        let scheduler = Arc::new(Scheduler::new(LIMITS));
+        let large = event("slow", 200_000);
+        let mut held = Vec::new();
+        for webhook in 1..=30 {
+            let from = held.len();
+            while let Some(place) = scheduler.reserve(WebhookId(webhook), &large, &DeliveryId::generate()) {
+                held.push(place);
+            }
+            assert!(held.len() - from >= 2, "webhook {webhook} found room");
+        }
+        assert!(scheduler.state().queued_bytes <= 2 * MAX_QUEUED_BYTES);
+        drop(held);
+        assert_eq!(scheduler.state().queued_bytes, 0);
+        assert!(scheduler.state().known.is_empty());
+    }
+
+    #[test]
+    fn many_slow_webhooks_leave_room_for_others() {
+        let scheduler = Arc::new(Scheduler::new(LIMITS));
+        let small = event("slow", 10);
+        let mut held = Vec::new();
+        for webhook in 1..=60 {
+            for _ in 0..MAX_QUEUED {
+                held.extend(scheduler.reserve(WebhookId(webhook), &small, &DeliveryId::generate()));
+            }
+        }
+        assert!(scheduler.reserve(WebhookId(61), &small, &DeliveryId::generate()).is_some());
+        assert!(scheduler.has_room_for(WebhookId(61)));
+    }
+
+    #[test]
+    fn a_tenant_whose_receivers_hang_leaves_places_to_others_and_goes_on_when_one_ends() {
+        let scheduler = Arc::new(Scheduler::new(LIMITS));
+        let (slow, other) = (event("slow", 10), event("other", 10));
+        scheduler.add((1..=3).flat_map(|webhook| [job(webhook, &slow), job(webhook, &slow)]).collect());
+        let mut under_way: Vec<_> = std::iter::from_fn(|| scheduler.take()).collect();
+        assert_eq!(under_way.len(), 3, "its share");
+        scheduler.add(vec![job(9, &other)]);
+        let (taken, _slot) = scheduler.take().expect("the other's");
+        assert_eq!(taken.webhook, WebhookId(9));
+        for _ in 0..3 {
+            assert!(scheduler.take().is_none());
+            under_way.remove(0);
+            under_way.push(scheduler.take().expect("one has ended"));
+        }
+        under_way.clear();
+        assert!(scheduler.take().is_none());
+        assert!(scheduler.state().in_flight.len() == 1 && scheduler.state().parked.is_empty());
     }
 }

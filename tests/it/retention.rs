@@ -31,6 +31,10 @@ async fn what_is_old_vanishes_after_a_start_and_what_is_owed_stays(database: Dat
     database.execute(&format!("UPDATE jf_events SET timestamp_ms = timestamp_ms - {back}")).await;
     let times = format!("created_ms = created_ms - {back}, ended_ms = ended_ms - {back}");
     database.execute(&format!("UPDATE jf_deliveries SET {times}")).await;
+    let columns =
+        "id, tenant_id, webhook_id, state, since_ms, until_ms, states, event_types, rate, matches, created_ms";
+    let replay = "'rpl_old', 'acme', 1, 'done', 0, 1, '[]', '[]', 1, 0, 0";
+    database.execute(&format!("INSERT INTO jf_replays ({columns}, ended_ms) VALUES ({replay}, 1)")).await;
     server.restart().await;
     let young = server.publish("acme", json!({"type": "call.answered"})).await;
 
@@ -47,6 +51,10 @@ async fn what_is_old_vanishes_after_a_start_and_what_is_owed_stays(database: Dat
     assert_eq!(states, ["delivered", "pending"], "what ended long ago has gone");
     let orphans = "SELECT COUNT(*) FROM jf_attempts WHERE delivery_id NOT IN (SELECT id FROM jf_deliveries)";
     assert_eq!(database.count(orphans).await, 0);
+    eventually("the old replay to vanish", || async {
+        (database.count("SELECT COUNT(*) FROM jf_replays").await == 0).then_some(())
+    })
+    .await;
     // It can still be sent.
     receiver.answer_always(200);
     let shown = server.service("acme").get(&format!("/api/v1/events/{pending}")).await.expect(200).body;

@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     fn share(jobs: usize) -> Share {
-        Share { jobs, bytes: 1 }
+        Share { jobs, bytes: 1, spare_jobs: 0, spare_bytes: 0 }
     }
     use crate::event::{DeliveryId, Draft, EventType, Origin, WebhookId};
 
