@@ -218,8 +218,10 @@ impl App {
             let _ = tokio::time::timeout(CLOSING_RESERVE / 2, task).await;
         }
         // What this node held is anybody's now; where it fails, the others find out by themselves.
-        if let Err(error) = self.api.deliverer.leave().await {
-            warn!("this node's deliveries are taken over a little later: {error}");
+        match tokio::time::timeout(CLOSING_RESERVE / 2, self.api.deliverer.leave()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("this node's deliveries are taken over a little later: {error}"),
+            Err(_) => warn!("this node's deliveries are taken over a little later: the database does not answer"),
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(CLOSING_RESERVE / 2);
         if tokio::time::timeout(left, self.store_task.close(&self.api.store)).await.is_err() {

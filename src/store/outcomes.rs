@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Store, StoreError,
+    link::PATIENCE,
     records::Totals,
     sql::{Connection, by_id, execute, fetch, insert_new, pieces, text},
     writer::Write,
@@ -131,7 +132,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: some of it may not be.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.commit(Vec::new()).await.map(|_| ())
+        let (told, written) = oneshot::channel();
+        self.send(Write::Flush(told)).await?;
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(written) => written.map_err(|_| StoreError::Closed),
+            Err(_) => Err(StoreError::Unavailable("outcomes could not be written in time".to_owned())),
+        }
     }
 }
 

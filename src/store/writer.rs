@@ -40,6 +40,8 @@ pub enum Write {
     Commit(Vec<NewEvent>, CommitReply),
     /// Whoever waits for it to be written is told.
     Outcome(Box<Outcome>, Option<oneshot::Sender<()>>),
+    /// Told when all outcomes before it are written.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Write {
@@ -47,6 +49,7 @@ impl Write {
         match self {
             Self::Commit(events, _) => events.len() + events.iter().map(|event| event.owed.len()).sum::<usize>(),
             Self::Outcome(..) => 1,
+            Self::Flush(_) => 0,
         }
     }
 
@@ -54,6 +57,7 @@ impl Write {
         match self {
             Self::Commit(events, _) => events.iter().map(|event| event.event.data.len()).sum(),
             Self::Outcome(outcome, _) => outcome.body.as_ref().map_or(0, |body| body.body.len()),
+            Self::Flush(_) => 0,
         }
     }
 }
@@ -115,6 +119,9 @@ impl Writer {
 
     /// One transaction; afterwards only outcomes that could not be written remain.
     async fn write(&self, batch: &mut Batch) {
+        if batch.len() == 0 {
+            return batch.answer(Vec::new());
+        }
         let failed = match self.try_write(batch).await {
             Ok(committed) => return batch.answer(committed),
             Err(failed) => failed,
@@ -220,6 +227,7 @@ impl Batch {
                     self.outcomes.push(*outcome);
                     self.told.extend(told);
                 }
+                Write::Flush(told) => self.told.push(told),
             }
         }
     }
