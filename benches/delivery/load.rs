@@ -72,7 +72,6 @@ pub async fn rates(
     let per_second = |count: usize| count as f64 / window.seconds();
     let drain = receipts.iter().map(|receipt| receipt.at).max().map(|last| last.saturating_duration_since(window.end));
 
-    println!("   {publishers} publishers");
     println!("     accepted        {:>9.0} events/s", per_second(accepted));
     println!(
         "     delivered       {:>9.0} deliveries/s   (target ≥ {target_per_second:.0}: {})",
