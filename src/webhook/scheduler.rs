@@ -254,14 +254,16 @@ impl Scheduler {
                 continue;
             }
             let pass = state.pass(webhook, now);
-            let Some(endpoint) = state.endpoints.get_mut(&webhook) else { continue };
-            endpoint.is_ready = false;
-            if let Some(job) = endpoint.take(now, pass) {
-                endpoint.bytes -= job.weight();
-                break (tenant, webhook, job);
+            if let Some(endpoint) = state.endpoints.get_mut(&webhook) {
+                endpoint.is_ready = false;
+                if let Some(job) = endpoint.take(now, pass) {
+                    endpoint.bytes -= job.weight();
+                    break (tenant, webhook, job);
+                }
             }
-            // Nothing that may go now: a timer tells when.
+            // Nothing that may go now: a timer tells when, and its place is for the next one of the tenant.
             state.make_ready(&tenant, webhook, self.limits);
+            state.unpark(&tenant);
         };
         state.queued -= 1;
         state.queued_bytes -= job.weight();
@@ -662,5 +664,21 @@ mod tests {
         under_way.clear();
         assert!(scheduler.take().is_none());
         assert!(scheduler.state().in_flight.len() == 1 && scheduler.state().parked.is_empty());
+    }
+
+    #[test]
+    fn a_webhook_that_waited_for_a_place_and_has_nothing_any_more_gives_it_to_the_next() {
+        let scheduler = Arc::new(Scheduler::new(LIMITS));
+        let slow = event("slow", 10);
+        scheduler.add((1..=8).map(|webhook| job(webhook, &slow)).collect());
+        let mut under_way: Vec<_> = std::iter::from_fn(|| scheduler.take()).collect();
+        let waiting: Vec<_> = scheduler.state().parked.values().flatten().copied().collect();
+        let (last, others) = waiting.split_last().expect("five wait");
+        for webhook in others {
+            assert_eq!(scheduler.drain(Some(*webhook)).len(), 1);
+        }
+        under_way.pop();
+        let (taken, _slot) = scheduler.take().expect("the only one that is left");
+        assert_eq!(taken.webhook, *last);
     }
 }
