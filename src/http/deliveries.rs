@@ -1,5 +1,7 @@
 //! Deliveries: one with its attempts, the dead ones, and delivering again.
 
+use std::collections::HashMap;
+
 use axum::{
     Json,
     extract::{Path, RawQuery, State},
@@ -29,7 +31,8 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let row = find_delivery(&api, &who, &id).await?;
-    Ok(Json(with_attempts(&api, &row).await?))
+    let shown = with_attempts(&api, &[row]).await?.pop();
+    shown.map(Json).ok_or_else(unknown)
 }
 
 /// Delivers again now, whatever became of it.
@@ -124,12 +127,19 @@ pub async fn show_replay(
     job.map(|job| Json(replay_view(&job))).ok_or_else(|| Problem::not_found("there is no such replay"))
 }
 
-/// A delivery with its attempts, oldest first.
-pub async fn with_attempts(api: &Api, row: &DeliveryInfo) -> Result<Value, Problem> {
-    let attempts = api.store.attempts_of(&row.id).await?;
-    let mut shown = delivery_json(row);
-    shown["attempts"] = attempts.iter().map(attempt_json).collect();
-    Ok(shown)
+/// Deliveries with their attempts, oldest first.
+pub async fn with_attempts(api: &Api, rows: &[DeliveryInfo]) -> Result<Vec<Value>, Problem> {
+    let ids: Vec<DeliveryId> = rows.iter().map(|row| row.id.clone()).collect();
+    let mut attempts: HashMap<String, Vec<Value>> = HashMap::new();
+    for attempt in api.store.attempts_of(&ids).await? {
+        attempts.entry(attempt.delivery_id.clone()).or_default().push(attempt_json(&attempt));
+    }
+    let shown = rows.iter().map(|row| {
+        let mut shown = delivery_json(row);
+        shown["attempts"] = attempts.remove(row.id.as_str()).unwrap_or_default().into();
+        shown
+    });
+    Ok(shown.collect())
 }
 
 pub fn delivery_json(row: &DeliveryInfo) -> Value {

@@ -237,10 +237,7 @@ fn raw(json: String) -> Option<Box<RawValue>> {
 /// What became of an event, target by target, and why something was not sent.
 async fn trace(api: &Api, event: &Event) -> Result<Value, Problem> {
     let rows = api.store.deliveries_of(&event.tenant, event.id.as_str()).await?;
-    let mut deliveries = Vec::with_capacity(rows.len());
-    for row in &rows {
-        deliveries.push(with_attempts(api, row).await?);
-    }
+    let deliveries = with_attempts(api, &rows).await?;
     let webhooks: Vec<Value> = api
         .webhooks
         .list(&event.tenant)

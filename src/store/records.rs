@@ -5,9 +5,12 @@ use sea_query::{Cond, Expr, ExprTrait, Order, Query, SelectStatement};
 use super::{
     Store, StoreError,
     queue::pending_ranges,
-    sql::{Dialect, Row},
+    sql::{Dialect, Row, pieces},
 };
 use crate::event::{DeliveryId, EventId, EventType, TenantId, WebhookId};
+
+/// Of one visit: at most 21 a delivery, unless it was tried again by hand.
+const MAX_ATTEMPTS: u64 = 10_000;
 
 /// A delivery as it stands.
 #[derive(Debug, Clone)]
@@ -153,14 +156,22 @@ impl Store {
         self.read_all(&select, read_attempt).await
     }
 
-    /// Attempts of one delivery, oldest first. By primary key.
+    /// Attempts of deliveries, each one's oldest first. By primary key, many deliveries in one visit.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn attempts_of(&self, delivery: &DeliveryId) -> Result<Vec<AttemptRow>, StoreError> {
-        let mut select = select_attempts();
-        select.and_where(Expr::col("delivery_id").eq(delivery.as_str())).order_by("attempt", Order::Asc).limit(1000);
-        self.read_all(&select, read_attempt).await
+    pub async fn attempts_of(&self, deliveries: &[DeliveryId]) -> Result<Vec<AttemptRow>, StoreError> {
+        let mut attempts = Vec::new();
+        for piece in pieces(deliveries) {
+            let mut select = select_attempts();
+            select
+                .and_where(Expr::col("delivery_id").is_in(piece.iter().map(DeliveryId::as_str)))
+                .order_by("delivery_id", Order::Asc)
+                .order_by("attempt", Order::Asc)
+                .limit(MAX_ATTEMPTS);
+            attempts.extend(self.read_all(&select, read_attempt).await?);
+        }
+        Ok(attempts)
     }
 
     /// Deliveries that ended badly, newest first. Index `jf_deliveries_failed`.
