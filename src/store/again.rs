@@ -130,18 +130,19 @@ impl Store {
         self.read_all(&select, |row| read_replay(row).map(Some)).await
     }
 
-    /// Leases the running jobs that nobody drives. Index `jf_replays_state`.
+    /// Leases the running jobs that nobody drives. Those that this node has leased already and does not know count too: it
+    /// goes on with them from the place that the table has. Index `jf_replays_state`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn take_replays(&self, node: &str) -> Result<Vec<ReplayRow>, StoreError> {
+    pub async fn take_replays(&self, node: &str, known: Vec<String>) -> Result<Vec<ReplayRow>, StoreError> {
         // Asked every second: most of the time there is nothing, and nothing to be locked.
-        if self.read(free_replays().limit(1)).await?.is_empty() {
+        if self.read(undriven_replays(node, &known).limit(1)).await?.is_empty() {
             return Ok(Vec::new());
         }
-        self.write_lease(node.to_owned(), |connection, node| {
+        self.write((node.to_owned(), known), |connection, (node, known)| {
             Box::pin(async move {
-                let rows = fetch(skip_locked(free_replays().limit(100)), connection).await?;
+                let rows = fetch(skip_locked(undriven_replays(node, known).limit(100)), connection).await?;
                 let mut jobs = Vec::with_capacity(rows.len());
                 for row in &rows {
                     let job = read_replay(row)?;
@@ -212,9 +213,12 @@ impl Store {
     }
 }
 
-fn free_replays() -> sea_query::SelectStatement {
+fn undriven_replays(node: &str, known: &[String]) -> sea_query::SelectStatement {
     let mut select = select_replays();
-    select.and_where(Expr::col("state").eq("running")).and_where(Expr::col("lease_owner").is_null());
+    select
+        .and_where(Expr::col("state").eq("running"))
+        .and_where(Expr::col("lease_owner").is_null().or(Expr::col("lease_owner").eq(node)))
+        .and_where(Expr::col("id").is_not_in(known.iter().map(String::as_str)));
     select
 }
 

@@ -202,47 +202,50 @@ struct Driven {
 }
 
 async fn take(deliverer: &Deliverer, driven: &mut HashMap<String, Driven>) -> Result<(), StoreError> {
-    for job in deliverer.store.take_replays(&deliverer.node).await? {
+    let known = driven.keys().cloned().collect();
+    for job in deliverer.store.take_replays(&deliverer.node, known).await? {
         driven.insert(job.id.clone(), Driven { job, budget: 1.0, since: Instant::now() });
     }
     Ok(())
 }
 
+/// A job that could not be moved is forgotten: the next look takes it from the place that the table has.
 async fn drive(deliverer: &Deliverer, driven: &mut HashMap<String, Driven>) -> Result<(), StoreError> {
-    let mut ended = Vec::new();
-    for (id, driven) in driven.iter_mut() {
-        let rate = f64::from(driven.job.rate);
+    let mut failed = Ok(());
+    for (id, mut job) in std::mem::take(driven) {
+        match job.drive(deliverer).await {
+            Ok(true) => {
+                driven.insert(id, job);
+            }
+            Ok(false) => {}
+            Err(error) => failed = Err(error),
+        }
+    }
+    failed
+}
+
+impl Driven {
+    /// Moves as much as its rate permits by now; false when this node has nothing more to do with it.
+    async fn drive(&mut self, deliverer: &Deliverer) -> Result<bool, StoreError> {
+        let rate = f64::from(self.job.rate);
         // What could not be moved in time is not caught up with.
-        driven.budget = (driven.budget + rate * driven.since.elapsed().as_secs_f64()).min(rate.max(1.0));
-        driven.since = Instant::now();
-        let Some(filter) = filter_of(&driven.job) else {
-            tracing::error!("replay {id} cannot be read any more");
-            ended.push(id.clone());
-            continue;
+        self.budget = (self.budget + rate * self.since.elapsed().as_secs_f64()).min(rate.max(1.0));
+        self.since = Instant::now();
+        let is_gone = matches!(deliverer.webhooks.standing(self.job.webhook), Standing::Gone);
+        let Some(filter) = filter_of(&self.job).filter(|_| !is_gone) else {
+            // Its webhook is gone, or another program made of it what is no replay.
+            deliverer.store.cancel_replay(self.job.clone(), &deliverer.node).await?;
+            return Ok(false);
         };
-        if matches!(deliverer.webhooks.standing(driven.job.webhook), Standing::Gone) {
-            deliverer.store.cancel_replay(driven.job.clone(), &deliverer.node).await?;
-            ended.push(id.clone());
-            continue;
-        }
-        let limit = driven.budget as usize;
+        let limit = self.budget as usize;
         if limit == 0 {
-            continue;
+            return Ok(true);
         }
-        let moved = deliverer.store.replay_some(driven.job.clone(), filter, &deliverer.node, limit).await?;
-        let Some(job) = moved else {
-            ended.push(id.clone());
-            continue;
-        };
-        driven.budget -= (job.done - driven.job.done) as f64;
-        driven.job = job;
-        deliverer.note_claimable(Due::released(driven.job.webhook, false, now_ms()));
-        if driven.job.ended_ms.is_some() {
-            ended.push(id.clone());
-        }
+        let moved = deliverer.store.replay_some(self.job.clone(), filter, &deliverer.node, limit).await?;
+        let Some(job) = moved else { return Ok(false) };
+        self.budget -= (job.done - self.job.done) as f64;
+        self.job = job;
+        deliverer.note_claimable(Due::released(self.job.webhook, false, now_ms()));
+        Ok(self.job.ended_ms.is_none())
     }
-    for id in ended {
-        driven.remove(&id);
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ on_every_database! { servers relaxed:
     a_retry_whose_claim_is_in_doubt_goes_on,
     a_retry_by_hand_whose_commit_is_in_doubt_goes_on,
     a_retry_by_hand_goes_on_when_its_client_does_not_wait,
+    a_replay_whose_commits_are_in_doubt_sends_each_once_and_is_done,
 }
 
 /// A word of an event's data, by which its way through the wire is seen.
@@ -127,4 +128,37 @@ async fn a_retry_by_hand_goes_on_when_its_client_does_not_wait(database: Databas
     held.let_go();
     receiver.expect_delivery().await;
     all_is_finished_and_counted_once(&database, &[webhook]).await;
+}
+
+async fn a_replay_whose_commits_are_in_doubt_sends_each_once_and_is_done(database: Database) {
+    let (server, relay) = server_behind(&database).await;
+    let mut receiver = Receiver::start().await;
+    let webhook = server.webhook_with("acme", &receiver.url(), json!({"retry_count": 0})).await;
+    for n in 0..3 {
+        receiver.answer(500);
+        server.publish("acme", json!({"type": "call.ended", "data": n})).await;
+        receiver.expect_delivery().await;
+    }
+    webhook.expect_count("failed", 3).await;
+
+    // A node reads a job when it takes it, and says where it stands when it moves it.
+    relay.cut_after_the_commit_of(|transaction| transaction.heard.contains("rpl_"));
+    let path = format!("{}/replay", webhook.path());
+    let job = server.admin("acme").post(&path, json!({"rate": 1})).await.expect(202).body;
+    cut(&relay).await;
+    relay.cut_after_the_commit_of(|transaction| {
+        transaction.said.contains("rpl_") && !transaction.heard.contains("rpl_")
+    });
+    cut(&relay).await;
+
+    let path = format!("{}/replays/{}", webhook.path(), job["id"].as_str().expect("a job has an id"));
+    let done = eventually("the replay to be done", || async {
+        let shown = server.admin("acme").get(&path).await.expect(200).body;
+        (shown["state"] == "done").then_some(shown)
+    })
+    .await;
+    assert_eq!((&done["matches"], &done["done"]), (&json!(3), &json!(3)), "{done}");
+    webhook.expect_count("delivered", 3).await;
+    all_is_finished_and_counted_once(&database, &[webhook]).await;
+    assert_eq!(receiver.count(), 6, "each once more");
 }
