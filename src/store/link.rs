@@ -204,7 +204,7 @@ pub struct Links {
     permits: Semaphore,
 }
 
-pub struct Held<'a> {
+struct Held<'a> {
     links: &'a Links,
     _permit: SemaphorePermit<'a>,
     connection: Option<Connection>,
@@ -222,7 +222,7 @@ impl Links {
     }
 
     /// Waits for a turn, and connects where nothing is open.
-    pub async fn hold(&self) -> Result<Held<'_>, sqlx::Error> {
+    async fn hold(&self) -> Result<Held<'_>, sqlx::Error> {
         let permit = self.permits.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
         let idle = self.idle().pop();
         let connection = match idle {
@@ -238,13 +238,22 @@ impl Links {
     where
         F: for<'c> Fn(&'c mut Connection, &'c A) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     {
+        self.transaction_if(args, run, |_| true).await
+    }
+
+    /// As [`Links::transaction`], and undoes it where its result is not to be kept.
+    pub async fn transaction_if<A, T, F>(&self, args: &A, run: &F, is_kept: impl Fn(&T) -> bool) -> Result<T, Failed>
+    where
+        F: for<'c> Fn(&'c mut Connection, &'c A) -> BoxFuture<'c, Result<T, sqlx::Error>>,
+    {
         let mut tries = 0;
         loop {
             tries += 1;
             let mut held = self.hold().await?;
             if let Err(error) = held.begin().await {
                 held.lose();
-                if tries < MAX_TRIES && is_lost(&error) {
+                // SQLite's is a file: it does not come back by itself.
+                if tries < MAX_TRIES && is_lost(&error) && self.location.dialect() != Dialect::Sqlite {
                     continue;
                 }
                 return Err(error.into());
@@ -253,23 +262,33 @@ impl Links {
             let committing = AtomicBool::new(false);
             let whole = async {
                 let value = run(&mut *connection, args).await?;
-                committing.store(true, Ordering::Relaxed);
-                connection.commit().await.map(|()| value)
+                if is_kept(&value) {
+                    committing.store(true, Ordering::Relaxed);
+                    connection.commit().await?;
+                }
+                Ok(value)
             };
             let failed = match tokio::time::timeout(PATIENCE, whole).await {
                 Ok(Ok(value)) => {
-                    held.is_done();
+                    match committing.into_inner() {
+                        true => held.is_done(),
+                        false => held.undo().await,
+                    }
                     return Ok(value);
                 }
                 Ok(Err(failed)) => failed,
                 Err(_) => Failed::timed_out(committing.into_inner()),
             };
-            held.undo(&failed).await;
+            if failed.in_doubt || is_lost(&failed.error) {
+                held.lose();
+            }
+            held.undo().await;
             if tries >= MAX_TRIES || !is_retried(&failed.error) {
                 return Err(failed);
             }
             drop(held);
-            tokio::time::sleep(Duration::from_millis(rand::random_range(1..20) * u64::from(tries))).await;
+            // Two in each other's way: not again at the same moment.
+            tokio::time::sleep(Duration::from_millis(rand::random_range(1..10) * u64::from(tries))).await;
         }
     }
 
@@ -285,15 +304,12 @@ impl Links {
 }
 
 impl Held<'_> {
-    pub fn connection(&mut self) -> &mut Connection {
+    fn connection(&mut self) -> &mut Connection {
         self.connection.as_mut().expect("it is lost only by those who give it back")
     }
 
-    /// After a failed transaction: nothing of it is left on the connection, or the connection is not used again.
-    pub async fn undo(&mut self, failed: &Failed) {
-        if failed.in_doubt || is_lost(&failed.error) {
-            self.lose();
-        }
+    /// Nothing of a transaction is left on the connection.
+    async fn undo(&mut self) {
         if self.connection.is_some() {
             self.roll_back().await;
         }
@@ -301,7 +317,7 @@ impl Held<'_> {
     }
 
     /// Opens a transaction. Until it is committed or undone, the connection is not given to others.
-    pub async fn begin(&mut self) -> Result<(), sqlx::Error> {
+    async fn begin(&mut self) -> Result<(), sqlx::Error> {
         self.is_dirty = true;
         let begun =
             tokio::time::timeout(PATIENCE, self.connection().begin()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
@@ -314,12 +330,12 @@ impl Held<'_> {
         self.connection().begin().await
     }
 
-    pub fn is_done(&mut self) {
+    fn is_done(&mut self) {
         self.is_dirty = false;
     }
 
     /// Undoes what is open; a connection on which that fails is not used again.
-    pub async fn roll_back(&mut self) {
+    async fn roll_back(&mut self) {
         let connection = self.connection();
         // Fails on SQLite when the transaction has been rolled back already: then there is nothing to undo.
         if connection.control("ROLLBACK").await.is_err() && connection.dialect() != Dialect::Sqlite {
@@ -328,7 +344,7 @@ impl Held<'_> {
     }
 
     /// Never to be used again. The others were opened when this one was: they are looked at anew too.
-    pub fn lose(&mut self) {
+    fn lose(&mut self) {
         if self.links.location.dialect() != Dialect::Sqlite {
             self.connection = None;
             self.links.idle().clear();

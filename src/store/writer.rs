@@ -8,11 +8,12 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use sqlx::Error;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -20,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     StoreError,
     events::{self, Committed, NewEvent},
-    link::{Failed, Links, PATIENCE, explain, is_lost, is_of_the_values, is_retried},
+    link::{Failed, Links, explain, is_of_the_values},
     order::{self, Wanted},
     outcomes::{self, Outcome},
-    sql::{Connection, Dialect},
+    sql::Connection,
 };
 
 /// Requests in one transaction at most: bounds the time that the first of them waits.
@@ -34,7 +35,6 @@ const MAX_ROWS: usize = 4_000;
 const MAX_BYTES: usize = 16 << 20;
 /// Pause after a transaction failed while outcomes wait for the next.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-const MAX_TRIES: u32 = 8;
 
 pub enum Write {
     Commit(Vec<NewEvent>, CommitReply),
@@ -163,45 +163,26 @@ impl Writer {
     }
 
     async fn try_write(&self, batch: &Batch) -> Result<Vec<Committed>, Failed> {
-        let (mut tries, mut some_are_late) = (0, false);
-        loop {
-            tries += 1;
-            let mut held = self.links.hold().await?;
-            if let Err(error) = held.begin().await {
-                let again = is_lost(&error) && held.connection().dialect() != Dialect::Sqlite;
-                held.lose();
-                if again && tries < MAX_TRIES {
-                    continue;
-                }
-                return Err(error.into());
+        let slot = self.slot.load(Ordering::Relaxed);
+        // Some outcomes may have come too late, and a count does not say which: then all of it is written anew, with those
+        // alone that were in time, which are locked first.
+        for some_are_late in [false, true] {
+            let written = self.links.transaction_if(&(batch, slot, some_are_late), &write, Option::is_some).await?;
+            if let Some(committed) = written {
+                return Ok(committed);
             }
-            let slot = self.slot.load(Ordering::Relaxed);
-            let committing = AtomicBool::new(false);
-            let write = batch.write_in(held.connection(), slot, some_are_late, &committing);
-            let written = tokio::time::timeout(PATIENCE, write).await;
-            let failed = match written {
-                Ok(Ok(Some(committed))) => {
-                    held.is_done();
-                    return Ok(committed);
-                }
-                Ok(Ok(None)) if tries < MAX_TRIES => {
-                    some_are_late = true;
-                    held.undo(&Error::RowNotFound.into()).await;
-                    continue;
-                }
-                Ok(Ok(None)) => Error::RowNotFound.into(),
-                Ok(Err(failed)) => failed,
-                Err(_) => Failed::timed_out(committing.into_inner()),
-            };
-            held.undo(&failed).await;
-            if tries >= MAX_TRIES || !is_retried(&failed.error) {
-                return Err(failed);
-            }
-            drop(held);
-            // Two nodes in each other's way: not again at the same moment.
-            tokio::time::sleep(Duration::from_millis(rand::random_range(1..10) * u64::from(tries))).await;
         }
+        Err(Error::RowNotFound.into())
     }
+}
+
+type WriteArgs<'b> = (&'b Batch, i64, bool);
+
+fn write<'c>(
+    connection: &'c mut Connection,
+    (batch, slot, some_are_late): &'c WriteArgs<'_>,
+) -> BoxFuture<'c, Result<Option<Vec<Committed>>, Error>> {
+    Box::pin(batch.write_in(connection, *slot, *some_are_late))
 }
 
 #[derive(Default)]
@@ -263,15 +244,13 @@ impl Batch {
         keys
     }
 
-    /// Everything between begin and commit, and the commit. None: some outcomes came too late, which must be known from
-    /// the beginning.
+    /// Everything between begin and commit. None: some outcomes came too late, which must be known from the beginning.
     async fn write_in(
         &self,
         connection: &mut Connection,
         slot: i64,
         some_are_late: bool,
-        committing: &AtomicBool,
-    ) -> Result<Option<Vec<Committed>>, Failed> {
+    ) -> Result<Option<Vec<Committed>>, Error> {
         let keys = self.keys();
         let mut places = if keys.is_empty() { Wanted::new() } else { order::lock(connection, &keys).await? };
         let events: Vec<&NewEvent> = self.commits.iter().flat_map(|(events, _)| events).collect();
@@ -286,8 +265,6 @@ impl Batch {
         if !keys.is_empty() {
             order::promote(connection, &keys).await?;
         }
-        committing.store(true, Ordering::Relaxed);
-        connection.commit().await?;
         Ok(Some(committed))
     }
 }
