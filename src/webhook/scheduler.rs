@@ -6,8 +6,11 @@
 //! which have every fifth turn. What a [`Gate`] holds back is neither claimed nor served; what somebody asked for by hand
 //! passes it.
 
+mod claims;
 mod endpoint;
 mod gates;
+mod job;
+mod memory;
 
 use std::{
     cmp::Reverse,
@@ -21,89 +24,13 @@ use tokio::sync::Notify;
 use super::gate::Gate;
 use crate::{
     event::{DeliveryId, Event, TenantId, WebhookId, now_ms},
-    store::{DeliveryRow, Due, StoredBody},
     turns::Turns,
 };
-pub use endpoint::Room;
 use endpoint::{Endpoint, Pass};
 use gates::Kept;
-
-/// Jobs in memory, and bytes of their events.
-const MAX_QUEUED: usize = 20_000;
-const MAX_QUEUED_BYTES: usize = 64 << 20;
-/// As much again is kept for webhooks that hold next to nothing, so many jobs and bytes for each.
-const MIN_JOBS: usize = 8;
-const MIN_BYTES: usize = 512 << 10;
-/// What an event weighs besides its data.
-const EVENT_OVERHEAD_BYTES: usize = 512;
-
-/// One delivery that this node holds the lease of.
-#[derive(Debug, Clone)]
-pub struct Job {
-    pub id: DeliveryId,
-    pub webhook: WebhookId,
-    pub event: Arc<Event>,
-    pub attempts: u32,
-    /// Attempts that do not count: those before the last retry by hand or replay.
-    pub retry_from: u32,
-    pub order_key: Option<Arc<str>>,
-    pub pins: Option<Arc<str>>,
-    pub body: Option<StoredBody>,
-    pub is_fresh: bool,
-    /// A rate limit lets it go then.
-    pub release_at_ms: i64,
-    /// And the next one so much later, in microseconds.
-    pub release_gap_us: i64,
-    /// Somebody asked for it now: it passes the gate.
-    pub by_hand: bool,
-}
-
-impl From<DeliveryRow> for Job {
-    fn from(row: DeliveryRow) -> Self {
-        Self {
-            id: row.id,
-            webhook: row.webhook,
-            event: Arc::new(row.event),
-            attempts: row.attempts,
-            retry_from: row.retry_from,
-            order_key: row.order_key.map(Into::into),
-            pins: row.pins.map(Into::into),
-            body: row.body,
-            is_fresh: row.is_fresh,
-            release_at_ms: row.release_at_ms,
-            release_gap_us: row.release_gap_us,
-            by_hand: false,
-        }
-    }
-}
-
-impl Job {
-    /// One that was committed a moment ago.
-    pub fn fresh(id: DeliveryId, webhook: WebhookId, event: Arc<Event>, pins: Option<Arc<str>>) -> Self {
-        Self {
-            id,
-            webhook,
-            event,
-            attempts: 0,
-            retry_from: 0,
-            order_key: None,
-            pins,
-            body: None,
-            is_fresh: true,
-            release_at_ms: 0,
-            release_gap_us: 0,
-            by_hand: false,
-        }
-    }
-
-    fn weight(&self) -> usize {
-        weight(&self.event) + self.body.as_ref().map_or(0, |body| body.body.len())
-    }
-}
-
-fn weight(event: &Event) -> usize {
-    event.data.len() + EVENT_OVERHEAD_BYTES
-}
+pub use job::Job;
+use job::weight;
+use memory::Share;
 
 pub struct Scheduler {
     /// Never held over an await.
@@ -283,75 +210,6 @@ impl Scheduler {
         Some((job, Slot { scheduler: self.clone(), tenant, webhook }))
     }
 
-    /// The table has something for a webhook.
-    pub fn note_due(&self, due: Due) {
-        if due.fresh_ms.is_none() && due.rest_ms.is_none() {
-            return;
-        }
-        self.state().endpoints.entry(due.webhook).or_default().note(due);
-        self.dues.notify_one();
-    }
-
-    /// What is due, may be sent and has room, and how much of it; each is taken as seen until it is noted again.
-    pub fn take_dues(&self) -> Vec<(WebhookId, Room)> {
-        let now = now_ms();
-        let mut guard = self.state();
-        let state = &mut *guard;
-        let mut free = state.free();
-        let mut dues = Vec::new();
-        for (webhook, endpoint) in &mut state.endpoints {
-            let pass = pass_of(&state.gates, *webhook, now);
-            let share = free.share_of(endpoint);
-            if matches!(pass, Pass::ByHand { .. }) || share.is_nothing() {
-                continue;
-            }
-            if let Some(claim) = endpoint.take_due(now, share, pass == Pass::Probe) {
-                let jobs = claim.fresh + claim.rest;
-                (free.jobs, free.spare_jobs) = (free.jobs.saturating_sub(jobs), free.spare_jobs.saturating_sub(jobs));
-                dues.push((*webhook, claim));
-            }
-        }
-        state.endpoints.retain(|_, endpoint| !endpoint.is_idle(now));
-        dues
-    }
-
-    /// What a webhook may claim of now, where claims before it have filled the memory.
-    pub fn has_room_for(&self, webhook: WebhookId) -> bool {
-        let state = self.state();
-        let nothing_held = Endpoint::default();
-        !state.free().share_of(state.endpoints.get(&webhook).unwrap_or(&nothing_held)).is_nothing()
-    }
-
-    /// Waits until something is due that has room, or may be.
-    pub async fn due(&self) {
-        let noted = self.dues.notified();
-        let soonest = {
-            let mut guard = self.state();
-            let state = &mut *guard;
-            let now = now_ms();
-            let (free, gates) = (state.free(), &state.gates);
-            let mut waits = false;
-            let of = |(webhook, endpoint): (&WebhookId, &Endpoint)| {
-                let pass = pass_of(gates, *webhook, now);
-                let due_ms = endpoint.next_claim_ms(pass == Pass::Probe)?;
-                if free.share_of(endpoint).is_nothing() {
-                    waits = true;
-                    return None;
-                }
-                Some(if let Pass::ByHand { until_ms } = pass { due_ms.max(until_ms) } else { due_ms })
-            };
-            let soonest = state.endpoints.iter().filter_map(of).min();
-            state.claims_wait = waits.then_some((state.queued, state.queued_bytes));
-            soonest
-        };
-        match soonest {
-            None => noted.await,
-            Some(at_ms) => {
-                let _ = tokio::time::timeout(until(at_ms), noted).await;
-            }
-        }
-    }
-
     /// Lets jobs go whose release time has come. Runs for ever.
     pub async fn run_timers(&self) {
         loop {
@@ -463,34 +321,6 @@ fn until(at_ms: i64) -> Duration {
     Duration::from_millis(at_ms.saturating_sub(now_ms()).max(0).unsigned_abs())
 }
 
-/// Memory that is free.
-#[derive(Debug, Clone, Copy)]
-struct Share {
-    jobs: usize,
-    bytes: usize,
-    spare_jobs: usize,
-    spare_bytes: usize,
-}
-
-impl Share {
-    /// A webhook may hold as much as is free besides, and no more: a slow one never takes the last place. However many slow
-    /// ones there are, one that holds next to nothing finds room.
-    fn share_of(self, endpoint: &Endpoint) -> Self {
-        let (jobs, bytes) = (endpoint.jobs(), endpoint.bytes);
-        let least_jobs = MIN_JOBS.saturating_sub(jobs).min(self.spare_jobs);
-        let least_bytes = MIN_BYTES.saturating_sub(bytes).min(self.spare_bytes);
-        Self {
-            jobs: self.jobs.saturating_sub(jobs).max(least_jobs),
-            bytes: self.bytes.saturating_sub(bytes).max(least_bytes),
-            ..self
-        }
-    }
-
-    fn is_nothing(self) -> bool {
-        self.jobs == 0 || self.bytes == 0
-    }
-}
-
 impl State {
     fn gate(&self, webhook: WebhookId) -> Gate {
         self.gates.get(&webhook).map(|kept| kept.gate).unwrap_or_default()
@@ -498,26 +328,6 @@ impl State {
 
     fn pass(&self, webhook: WebhookId, now: i64) -> Pass {
         pass_of(&self.gates, webhook, now)
-    }
-
-    fn free(&self) -> Share {
-        Share {
-            jobs: MAX_QUEUED.saturating_sub(self.queued),
-            bytes: MAX_QUEUED_BYTES.saturating_sub(self.queued_bytes),
-            spare_jobs: (2 * MAX_QUEUED).saturating_sub(self.queued),
-            spare_bytes: (2 * MAX_QUEUED_BYTES).saturating_sub(self.queued_bytes),
-        }
-    }
-
-    /// True once, when a quarter of what was held has gone since claims had to wait for it.
-    fn has_just_made_room(&mut self) -> bool {
-        let has_room = self
-            .claims_wait
-            .is_some_and(|(jobs, bytes)| self.queued * 4 <= jobs * 3 || self.queued_bytes * 4 <= bytes * 3);
-        if has_room {
-            self.claims_wait = None;
-        }
-        has_room
     }
 
     fn push(&mut self, job: Job, limits: InFlight) -> bool {
@@ -598,7 +408,10 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        memory::{MAX_QUEUED, MAX_QUEUED_BYTES},
+        *,
+    };
     use crate::event::{Draft, EventType, Origin};
 
     const LIMITS: InFlight = InFlight { per_webhook: 2, per_tenant: 3 };
