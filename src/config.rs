@@ -14,9 +14,10 @@ use std::{
 use ipnet::IpNet;
 
 use reader::{Reader, duration, encryption_keys, name_server, number, size, text_or};
-pub use settings::{DatabaseSettings, Settings, TokenSettings};
+pub use settings::{DatabaseSettings, RedisSettings, Settings, TokenSettings};
 
 use crate::{
+    bus::{self, RedisLocation},
     store::Location,
     vault::Vault,
     webhook::{Proxy, Retention, RetrySchedule},
@@ -28,12 +29,8 @@ const MIN_SECRET_BYTES: usize = 32;
 /// Named by the contract, and without a reader in this version: said aloud instead of ignored.
 const NOT_READ_YET: &[&str] = &[
     "METRICS_ADDR",
-    "REDIS_URL",
-    "REDIS_HOST",
     "JWT_JWKS_URL",
     "JWT_JWKS_FILE",
-    "OFFLINE_MAX",
-    "OFFLINE_TTL",
     "PLUGIN_CACHE_DIR",
     "PLUGIN_COMPILE_TIMEOUT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -44,6 +41,9 @@ pub struct Config {
     pub listen: SocketAddr,
     pub database: Location,
     pub tokens: TokenConfig,
+    /// None: a single server.
+    pub redis: Option<RedisLocation>,
+    pub offline: OfflineConfig,
     pub sockets: SocketConfig,
     pub webhooks: WebhookConfig,
     pub plugins: PluginConfig,
@@ -70,6 +70,15 @@ impl std::fmt::Debug for TokenConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokenConfig").field("issuer", &self.issuer).finish_non_exhaustive()
     }
+}
+
+/// What waits for a user without a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct OfflineConfig {
+    /// Events of one user.
+    pub max: usize,
+    /// From the last one on.
+    pub ttl: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -168,6 +177,9 @@ impl Config {
         let port = r.read("SERVER_PORT", &settings.server_port, "8000", number(1..=65535));
         let database = read_database(&mut r, &settings.database);
         let tokens = read_tokens(&mut r, &settings.tokens, secret);
+        let redis = read_redis(&mut r, &settings.redis);
+        let offline_max = r.read("OFFLINE_MAX", &settings.offline_max, "1000", number(1..=1_000_000));
+        let offline_ttl = r.read("OFFLINE_TTL", &settings.offline_ttl, "7d", duration);
         let sockets = read_sockets(&mut r, settings);
         let webhooks = read_webhooks(&mut r, settings);
         let plugins = read_plugins(&mut r, settings);
@@ -180,6 +192,8 @@ impl Config {
                 listen: SocketAddr::new(host?, u16::try_from(port?).ok()?),
                 database: database?,
                 tokens: tokens?,
+                redis: redis?,
+                offline: OfflineConfig { max: offline_max?, ttl: offline_ttl? },
                 sockets: sockets?,
                 webhooks: webhooks?,
                 plugins: plugins?,
@@ -245,6 +259,23 @@ fn read_database(r: &mut Reader, settings: &DatabaseSettings) -> Option<Location
     let (host, user) = (text_or(&settings.db_host, ""), text_or(&settings.db_user, "root"));
     let password = text_or(&settings.db_password, "");
     Some(Location::mysql(&host, u16::try_from(port?).ok()?, &user, &password, &name))
+}
+
+/// REDIS_URL, or the parts that older deployments name one by one; none of it is a single server.
+fn read_redis(r: &mut Reader, settings: &RedisSettings) -> Option<Option<RedisLocation>> {
+    let is_set = |value: &Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
+    if is_set(&settings.redis_url) {
+        return r.read("REDIS_URL", &settings.redis_url, "", RedisLocation::parse).map(Some);
+    }
+    let port = r.read("REDIS_PORT", &settings.redis_port, bus::DEFAULT_PORT, number(1..=65535));
+    let db = r.read("REDIS_DB", &settings.redis_db, "0", number(0..=1_000_000));
+    if !is_set(&settings.redis_host) {
+        return Some(None);
+    }
+    let (host, password) = (text_or(&settings.redis_host, ""), text_or(&settings.redis_password, ""));
+    let password = (!password.is_empty()).then_some(password.as_str());
+    let (port, db) = (u16::try_from(port?).ok()?, i64::try_from(db?).ok()?);
+    Some(Some(RedisLocation::parts(&host, port, password, db)))
 }
 
 fn read_sockets(r: &mut Reader, settings: &Settings) -> Option<SocketConfig> {

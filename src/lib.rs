@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod broadcaster;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod event;

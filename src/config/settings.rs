@@ -15,6 +15,14 @@ pub struct Settings {
     pub database: DatabaseSettings,
     #[command(flatten)]
     pub tokens: TokenSettings,
+    #[command(flatten)]
+    pub redis: RedisSettings,
+    /// Events that wait for a user without a connection, at most [default: 1000]
+    #[arg(long, env = "OFFLINE_MAX")]
+    pub offline_max: Option<String>,
+    /// How long they wait, from the last one on [default: 7d]
+    #[arg(long, env = "OFFLINE_TTL")]
+    pub offline_ttl: Option<String>,
     /// Bytes of read buffer per connection [default: 1024]
     #[arg(long, env = "WS_READ_BUFFER_SIZE")]
     pub ws_read_buffer_size: Option<String>,
@@ -142,4 +150,24 @@ pub struct TokenSettings {
     /// Roles of another backend: `manager=admin,bot=service`
     #[arg(long, env = "JWT_ROLE_MAP")]
     pub jwt_role_map: Option<String>,
+}
+
+/// Where the nodes meet. None of it set: a single server.
+#[derive(Debug, Default, Clone, Args)]
+pub struct RedisSettings {
+    /// `redis://`, `rediss://` (TLS) or `redis+sentinel://host:port,host:port/service`
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// A Redis host, where REDIS_URL is not set
+    #[arg(long, env = "REDIS_HOST")]
+    pub redis_host: Option<String>,
+    /// Its port [default: 6379]
+    #[arg(long, env = "REDIS_PORT")]
+    pub redis_port: Option<String>,
+    /// Its password
+    #[arg(long, env = "REDIS_PASSWORD", hide_env_values = true)]
+    pub redis_password: Option<String>,
+    /// The number of the database [default: 0]
+    #[arg(long, env = "REDIS_DB")]
+    pub redis_db: Option<String>,
 }

@@ -5,7 +5,7 @@ use crate::support::repository;
 use std::path::{Path, PathBuf};
 
 /// A room and those it may use besides itself. What stands below knows nothing of what stands above.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("main", &["cli", "app", "config", "telemetry"]),
     (
         "cli",
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "presence",
             "plugin",
             "store",
+            "bus",
             "event",
             "config",
             "telemetry",
@@ -37,24 +38,26 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "presence",
             "plugin",
             "store",
+            "bus",
             "event",
             "config",
             "telemetry",
         ],
     ),
-    ("http", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "event", "config"]),
+    ("http", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "event", "config"]),
     // A refused handshake is an HTTP answer, and a token is verified in one place.
-    ("ws", &["http", "broadcaster", "webhook", "hub", "presence", "plugin", "store", "event", "config"]),
-    ("console", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "event", "config"]),
-    ("broadcaster", &["webhook", "hub", "presence", "plugin", "store", "event"]),
+    ("ws", &["http", "broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "event", "config"]),
+    ("console", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "event", "config"]),
+    ("broadcaster", &["webhook", "hub", "presence", "plugin", "store", "bus", "event"]),
     ("webhook", &["store", "plugin", "event"]),
-    ("presence", &["store", "event"]),
+    ("presence", &["store", "bus", "event"]),
     ("plugin", &["store", "event"]),
     ("hub", &["event"]),
     ("store", &["event"]),
+    ("bus", &["event"]),
     ("event", &[]),
     // Settings are read into the rooms' own types; nobody below the doors reads settings.
-    ("config", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "event"]),
+    ("config", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "event"]),
     ("telemetry", &["config"]),
 ];
 
@@ -66,7 +69,7 @@ const HOMES: [(&str, &[&str], &str); 13] = [
     ("sqlx::", &["store/"], "all SQL lives in store/, so that one room knows the tables and the dialects"),
     ("sea_query::", &["store/"], "all SQL lives in store/, so that one room knows the tables and the dialects"),
     ("sea_query_sqlx::", &["store/"], "all SQL lives in store/, so that one room knows the tables and the dialects"),
-    ("redis::", &["hub/bus", "presence/"], "only the bus and presence speak to Redis: the rest must work without it"),
+    ("redis::", &["bus/"], "all Redis lives in bus/, so that one room knows its keys: the rest must work without it"),
     ("wasmtime::", &["plugin/"], "only plugin/ runs guests: limits and isolation are kept in one place"),
     ("hyper::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
     ("hyper_util::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
