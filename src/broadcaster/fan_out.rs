@@ -8,7 +8,7 @@ use std::{
 use super::{Broadcaster, traces::SocketTrace};
 use crate::{
     event::{Event, Origin},
-    hub::Frame,
+    hub::{Frame, Routing},
     plugin::{Destination, Failure, Rendered, socket_data},
     webhook::Notice,
 };
@@ -25,17 +25,16 @@ impl Broadcaster {
     }
 
     async fn send_to_sockets(&self, event: &Arc<Event>, not_ready_until: Instant) -> SocketTrace {
-        let hub = &self.parts.hub;
         let chain = self.parts.socket_chains.of(&event.tenant);
         if event.origin == Origin::Own || !chain.takes(&event.event_type) {
-            return SocketTrace::sent(hub.publish(event, None), Vec::new());
+            return SocketTrace::sent(self.show(event, None).await, Vec::new());
         }
         let (plugin, version, failure, applied) = loop {
             match self.parts.plugins.render(&chain, None, event.clone(), Destination::sockets()).await {
-                Rendered::Unchanged { applied } => return SocketTrace::sent(hub.publish(event, None), applied),
+                Rendered::Unchanged { applied } => return SocketTrace::sent(self.show(event, None).await, applied),
                 Rendered::Dropped { reason, applied } => return SocketTrace::ended("dropped", applied, reason),
                 Rendered::Emitted { output, applied } => match socket_data(&output, MAX_SOCKET_DATA_BYTES) {
-                    Ok(data) => return SocketTrace::sent(hub.publish(event, Some(data)), applied),
+                    Ok(data) => return SocketTrace::sent(self.show(event, Some(data)).await, applied),
                     Err(failure) => {
                         let last = applied.iter().rev().find(|step| step.verdict == "emit");
                         let (plugin, version) =
@@ -56,5 +55,11 @@ impl Broadcaster {
         // Full: one is on its way already, and they are made at most once a second.
         let _ = self.parts.notices.try_send(notice);
         SocketTrace::ended("plugin_failed", applied, reason)
+    }
+
+    /// Shows an event to the sockets, and tells how many of this node's those are; `data` is what the chain made of it.
+    async fn show(&self, event: &Event, data: Option<&str>) -> usize {
+        let open = event.open_frame(data);
+        self.parts.hub.publish(&event.tenant, &Routing::from(event), &open, event.is_ephemeral())
     }
 }

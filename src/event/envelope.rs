@@ -1,8 +1,6 @@
 //! The JSON that receivers see: an event's attributes around its untouched `data`. Written by hand, since `data` must pass
 //! byte for byte and the text is made once and shared.
 
-use std::fmt::Write;
-
 use super::{Event, rfc3339_ms};
 
 impl Event {
@@ -13,15 +11,9 @@ impl Event {
         text
     }
 
-    /// The envelope as a socket frame: its `data` may come from a chain, and `offset` is absent for ephemeral events.
-    pub fn frame(&self, data: Option<&str>, offset: Option<u64>) -> String {
-        let mut text = self.open_envelope(data.unwrap_or(&self.data));
-        if let Some(offset) = offset {
-            // Writing to a String cannot fail.
-            let _ = write!(text, r#","offset":{offset}"#);
-        }
-        text.push('}');
-        text
+    /// The envelope as sockets get it, without the closing brace: its place comes last. Its `data` may come from a chain.
+    pub fn open_frame(&self, data: Option<&str>) -> String {
+        self.open_envelope(data.unwrap_or(&self.data))
     }
 
     fn open_envelope(&self, data: &str) -> String {
@@ -87,7 +79,6 @@ mod tests {
             origin: Origin::Published,
         };
         insta::assert_snapshot!(event.envelope(), @r#"{"id":"evt_1","type":"call.incoming","tenant_id":"acme","timestamp":"2026-11-22T05:14:09.431Z","user_id":"o\"neil\\","session_id":null,"key":null,"source":"pbx-1","data":{ "b":1.0e5, "a":12345678901234567890 }}"#);
-        let frame = event.frame(Some("{}"), Some(7));
-        assert!(frame.ends_with(r#""data":{},"offset":7}"#), "{frame}");
+        assert!(event.open_frame(Some("{}")).ends_with(r#","data":{}"#));
     }
 }

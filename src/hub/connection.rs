@@ -2,13 +2,13 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::sync::{mpsc, watch};
 
-use super::Frame;
-use crate::event::{Event, Patterns, SessionId, TenantId, UserId};
+use super::{Frame, Routing};
+use crate::event::{Patterns, SessionId, TenantId, UserId};
 
 /// Who a connection belongs to.
 #[derive(Debug, Clone)]
@@ -58,10 +58,40 @@ pub struct Connection {
     filter: Mutex<Filter>,
     /// Bounded by `queued_bytes`, not by items.
     outbox: mpsc::UnboundedSender<Frame>,
-    queued_bytes: Arc<AtomicUsize>,
+    queued: Arc<Queued>,
     max_queue_bytes: usize,
+    /// False while it is shown what it missed: it takes the events after that from the history. Changed under the tenant's
+    /// lock only.
+    live: AtomicBool,
     close: watch::Sender<Option<Close>>,
 }
+
+/// Bytes that wait for one connection, which count for its tenant too.
+struct Queued {
+    own: AtomicUsize,
+    tenant: Arc<AtomicUsize>,
+}
+
+impl Queued {
+    /// Adds, and tells what was there before: for the connection, and for its tenant.
+    fn add(&self, bytes: usize) -> (usize, usize) {
+        (self.own.fetch_add(bytes, Ordering::Relaxed), self.tenant.fetch_add(bytes, Ordering::Relaxed))
+    }
+
+    fn take(&self, bytes: usize) {
+        self.own.fetch_sub(bytes, Ordering::Relaxed);
+        self.tenant.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.tenant.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// A tenant's connections may have this many times the queue of one.
+const FULL_QUEUES_PER_TENANT: usize = 64;
 
 /// Which types a connection gets.
 #[derive(Debug, Clone)]
@@ -81,7 +111,7 @@ impl Default for Filter {
 /// The session's end: the frames.
 pub struct Mailbox {
     frames: mpsc::UnboundedReceiver<Frame>,
-    queued_bytes: Arc<AtomicUsize>,
+    queued: Arc<Queued>,
 }
 
 /// The session's end: whether it is to close.
@@ -94,14 +124,23 @@ impl Connection {
         viewer: Viewer,
         filter: Filter,
         max_queue_bytes: usize,
+        queued_of_tenant: Arc<AtomicUsize>,
     ) -> (Self, Mailbox, Closing) {
         let (outbox, frames) = mpsc::unbounded_channel();
         let (close, closed) = watch::channel(None);
-        let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let mailbox = Mailbox { frames, queued_bytes: queued_bytes.clone() };
-        let filter = Mutex::new(filter);
-        let connection = Self { id, tenant, viewer, filter, outbox, queued_bytes, max_queue_bytes, close };
+        let queued = Arc::new(Queued { own: AtomicUsize::new(0), tenant: queued_of_tenant });
+        let mailbox = Mailbox { frames, queued: queued.clone() };
+        let (filter, live) = (Mutex::new(filter), AtomicBool::new(true));
+        let connection = Self { id, tenant, viewer, filter, outbox, queued, max_queue_bytes, live, close };
         (connection, mailbox, Closing(closed))
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_live(&self, live: bool) {
+        self.live.store(live, Ordering::Relaxed);
     }
 
     pub fn subscribe(&self, patterns: Patterns) {
@@ -118,7 +157,7 @@ impl Connection {
     }
 
     /// The rule of who sees what (contract §3 and §5), in one place.
-    pub fn sees(&self, event: &Event) -> bool {
+    pub fn sees(&self, event: &Routing) -> bool {
         let addressed = match &self.viewer {
             Viewer::Visitor { session } => {
                 event.session.as_ref() == Some(session) && event.event_type.as_str().starts_with("chat.")
@@ -139,9 +178,14 @@ impl Connection {
             return;
         }
         let len = frame.len();
-        let queued = self.queued_bytes.fetch_add(len, Ordering::Relaxed);
+        let (own, tenant) = self.queued.add(len);
         // One frame alone is no queue, however long it is.
-        if queued > 0 && queued + len > self.max_queue_bytes {
+        let full = own > 0 && own + len > self.max_queue_bytes;
+        // Whoever has least in its queue is not to pay for the others.
+        let tenant_full = own + len > self.max_queue_bytes / 8
+            && tenant + len > self.max_queue_bytes.saturating_mul(FULL_QUEUES_PER_TENANT);
+        if full || tenant_full {
+            self.queued.take(len);
             self.close(Close { code: 4508, reason: "slow_consumer", after_ms: None });
             return;
         }
@@ -166,8 +210,16 @@ impl Mailbox {
     pub async fn frames(&mut self, into: &mut Vec<Frame>, limit: usize) -> usize {
         let received = self.frames.recv_many(into, limit).await;
         let bytes = into[into.len() - received..].iter().map(Frame::len).sum();
-        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.queued.take(bytes);
         received
+    }
+
+    /// Takes all that waits now.
+    pub fn waiting(&mut self, into: &mut Vec<Frame>) {
+        while let Ok(frame) = self.frames.try_recv() {
+            self.queued.take(frame.len());
+            into.push(frame);
+        }
     }
 }
 

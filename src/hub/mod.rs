@@ -2,7 +2,9 @@
 //!
 //! Entities: a *connection* belongs to one tenant and is either a member's (a token) or a visitor's (a public session); its
 //! *outbox* holds encoded frames that are shared, not copied. Offsets grow per tenant and are given under the tenant's
-//! lock, so that every connection sees them in one order.
+//! lock, so that every connection sees them in one order. The last events are kept in the tenant's *history*, from which a
+//! connection that comes back is shown what it missed; it is paced by its reader and does not count for its outbox. A
+//! tenant's offsets are this node's own, or those of all nodes: each *epoch* names one run of them.
 //!
 //! Guarantees: no frame leaves its tenant, since there is no way to publish without one; nothing is dropped in silence: a
 //! connection over its queue limit is told to close with 4508.
@@ -11,6 +13,8 @@
 
 mod connection;
 mod frame;
+mod history;
+mod routing;
 mod tenant;
 
 use std::{
@@ -21,17 +25,21 @@ use std::{
 use serde::Serialize;
 
 pub use connection::{Close, Closing, Connection, ConnectionLimits, Filter, Mailbox, Viewer};
-pub use frame::Frame;
+pub use frame::{Frame, Position};
+pub use routing::Routing;
+pub use tenant::{Page, Taken};
 
-use crate::event::{Event, SessionId, TenantId, UserId};
+use crate::event::{SessionId, TenantId, UserId};
+use history::TotalBytes;
 use tenant::TenantHub;
 
 /// The whole node's connections.
 pub struct Hub {
     /// Locked for reading by each publish, for writing when a tenant's first connection comes. Never held over an await.
     tenants: RwLock<Tenants>,
-    /// Names this run of the offsets: another epoch's offsets mean nothing here.
-    epoch: String,
+    /// Names this run of this node's own offsets.
+    epoch: Arc<str>,
+    history: TotalBytes,
 }
 
 #[derive(Default)]
@@ -54,8 +62,20 @@ pub struct Joined {
     pub connection: Arc<Connection>,
     pub mailbox: Mailbox,
     pub closing: Closing,
-    /// The tenant's last offset: every later one reaches the mailbox.
-    pub offset: u64,
+    /// The tenant's last event: every later one reaches the mailbox, or the pages of a resume.
+    pub position: Position,
+    pub resume: Resume,
+}
+
+/// What a client that names its last position is shown first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// Nothing: it missed nothing, or asked for nothing.
+    None,
+    /// The pages after this offset; until then events do not come by themselves.
+    After(u64),
+    /// A gap: what it missed is not to be had.
+    Gap { from: u64, reason: &'static str },
 }
 
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -72,14 +92,10 @@ impl Default for Hub {
 
 impl Hub {
     pub fn new() -> Self {
-        Self { tenants: RwLock::default(), epoch: hex::encode(rand::random::<[u8; 6]>()) }
+        Self { tenants: RwLock::default(), epoch: new_epoch(), history: TotalBytes::default() }
     }
 
-    pub fn epoch(&self) -> &str {
-        &self.epoch
-    }
-
-    /// Adds a connection; it sees every event published from now on.
+    /// Adds a connection; it sees every event published from now on, and those since a position that is still in the history.
     ///
     /// # Errors
     /// [`JoinError`].
@@ -89,8 +105,20 @@ impl Hub {
         viewer: Viewer,
         filter: Filter,
         limits: ConnectionLimits,
+        since: Option<&Position>,
     ) -> Result<Joined, JoinError> {
-        self.tenant_or_new(tenant).join(tenant, viewer, filter, limits)
+        self.tenant_or_new(tenant).join(tenant, viewer, filter, limits, since)
+    }
+
+    /// Puts a connection back to a position: from now on it takes its events from [`Hub::page`]. Tells where the tenant is,
+    /// too: what is before that has been queued.
+    pub fn rewind(&self, connection: &Connection, since: &Position) -> (Resume, Position) {
+        self.tenant_or_new(&connection.tenant).rewind(connection, since)
+    }
+
+    /// What a connection that was put back gets next.
+    pub fn page(&self, connection: &Connection, epoch: &str, after: u64, until: Option<u64>) -> Page {
+        self.tenant_or_new(&connection.tenant).page(connection, epoch, after, until)
     }
 
     pub fn leave(&self, connection: &Connection) {
@@ -99,10 +127,55 @@ impl Hub {
         }
     }
 
-    /// Queues an event for every connection that may see it and asked for it, and tells how many those are; `data` is what
-    /// the chain made of it.
-    pub fn publish(&self, event: &Event, data: Option<&str>) -> usize {
-        self.tenant_or_new(&event.tenant).publish(event, data)
+    /// Gives an event the next of this node's own places, unless it is `ephemeral`, queues it for every connection that may
+    /// see it and asked for it, and tells how many those are; `open` is its frame without the closing brace.
+    pub fn publish(&self, tenant: &TenantId, routing: &Routing, open: &str, ephemeral: bool) -> usize {
+        self.tenant_or_new(tenant).publish(routing, open, ephemeral)
+    }
+
+    /// Queues an event without a place: an ephemeral one, or one that no node published.
+    pub fn pass(&self, tenant: &TenantId, routing: &Routing, open: &str) -> usize {
+        self.tenant(tenant).map_or(0, |tenant| tenant.pass(routing, open))
+    }
+
+    /// Takes an event that has its place among those of all nodes. `show` is false where the connections have it already.
+    pub fn take(&self, tenant: &TenantId, routing: &Routing, open: &str, position: &Position, show: bool) -> Taken {
+        self.tenant(tenant).map_or(Taken::OtherEpoch, |tenant| tenant.take(routing, open, position, show))
+    }
+
+    /// Says that the events up to this place cannot be had: what comes next begins after it.
+    pub fn skip_to(&self, tenant: &TenantId, position: &Position, reason: &str) {
+        if let Some(tenant) = self.tenant(tenant) {
+            tenant.skip_to(position, reason);
+        }
+    }
+
+    /// Goes over to the offsets of all nodes; who has others is told of a gap.
+    pub fn share(&self, tenant: &TenantId, position: &Position) {
+        self.tenant_or_new(tenant).change_epoch(position, true, "epoch_changed");
+    }
+
+    /// Goes over to offsets of this node's own, a new run of them.
+    pub fn go_alone(&self, tenant: &TenantId, reason: &str) {
+        if let Some(tenant) = self.tenant(tenant) {
+            tenant.change_epoch(&Position { epoch: new_epoch(), offset: 0 }, false, reason);
+        }
+    }
+
+    /// Where a tenant's events are now, and whether these places are those of all nodes.
+    pub fn position(&self, tenant: &TenantId) -> Option<(Position, bool)> {
+        Some(self.tenant(tenant)?.position())
+    }
+
+    /// The events of one user in this epoch after an offset.
+    pub fn addressed_to(&self, tenant: &TenantId, user: &UserId, epoch: &str, after: u64) -> Vec<(Routing, Frame)> {
+        self.tenant(tenant).map_or_else(Vec::new, |tenant| tenant.addressed_to(user, epoch, after))
+    }
+
+    /// Tenants with a connection here.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.hubs.iter().filter(|(_, hub)| !hub.is_empty()).map(|(tenant, _)| tenant.clone()).collect()
     }
 
     pub fn counts(&self, tenant: &TenantId) -> Counts {
@@ -158,7 +231,12 @@ impl Hub {
         self.tenant(tenant).unwrap_or_else(|| {
             let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
             let stopping = tenants.stopping;
-            tenants.hubs.entry(tenant.clone()).or_insert_with(|| Arc::new(TenantHub::new(stopping))).clone()
+            let new = || Arc::new(TenantHub::new(self.epoch.clone(), stopping, self.history.clone()));
+            tenants.hubs.entry(tenant.clone()).or_insert_with(new).clone()
         })
     }
+}
+
+fn new_epoch() -> Arc<str> {
+    hex::encode(rand::random::<[u8; 6]>()).into()
 }

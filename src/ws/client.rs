@@ -4,14 +4,14 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     event::{Draft, DraftError, Fields, Invalid, Patterns, SessionId, TenantId},
-    hub::Viewer,
+    hub::{Position, Viewer},
 };
 
 #[derive(Debug)]
 pub enum ClientFrame {
     Ping,
     Subscribe(Patterns),
-    Resume { epoch: String, offset: u64 },
+    Resume(Position),
     Auth { token: String },
     Publish(Box<Draft>),
 }
@@ -74,7 +74,8 @@ fn resume(mut fields: Fields) -> Result<ClientFrame, Refused> {
     let offset = fields.number("offset", 0..=u64::MAX);
     let offset = fields.require("offset", offset);
     fields.finish()?;
-    Ok(ClientFrame::Resume { epoch: epoch.unwrap_or_default(), offset: offset.unwrap_or_default() })
+    let epoch: String = epoch.unwrap_or_default();
+    Ok(ClientFrame::Resume(Position { epoch: epoch.into(), offset: offset.unwrap_or_default() }))
 }
 
 fn auth(mut fields: Fields) -> Result<ClientFrame, Refused> {

@@ -20,19 +20,13 @@ pub enum Control<'a> {
         ping_interval_ms: u64,
         /// None without a token.
         expires_in_ms: Option<i64>,
-        /// Events that waited for the user: this version keeps none.
+        /// Events that wait for the user, and come next.
         offline: u64,
     },
     Subscribed {
         events: &'a [String],
         #[serde(rename = "ref")]
         reference: &'a Value,
-    },
-    /// Events from `from` on are not to be had here.
-    Gap {
-        epoch: &'a str,
-        from: u64,
-        reason: &'a str,
     },
     Pong {
         #[serde(rename = "ref")]

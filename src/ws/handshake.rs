@@ -5,7 +5,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
 };
 
-use crate::{config::SocketConfig, event::Patterns, http::Problem, hub::Close};
+use crate::{
+    config::SocketConfig,
+    event::Patterns,
+    http::Problem,
+    hub::{Close, Position},
+};
 
 const OUR_PROTOCOL: &str = "jackfield.v1";
 /// When a client that found no room is to come back.
@@ -22,7 +27,7 @@ pub struct Offer {
     /// `?events=`.
     pub events: Option<Patterns>,
     /// `?since=<epoch>:<offset>`.
-    pub since: Option<(String, u64)>,
+    pub since: Option<Position>,
     /// What is wrong with it, found before the token is looked at.
     fault: Option<Problem>,
 }
@@ -38,8 +43,7 @@ impl Offer {
                     Err(message) => offer.fault = Some(Problem::bad_request("bad_pattern", message)),
                 },
                 "since" => {
-                    offer.since =
-                        value.split_once(':').and_then(|(epoch, n)| Some((epoch.to_owned(), n.parse().ok()?)));
+                    offer.since = Position::parse(&value);
                     if offer.since.is_none() {
                         let message = "`since` must be the `<epoch>:<offset>` of a frame";
                         offer.fault = Some(Problem::bad_request("bad_position", message));

@@ -7,6 +7,7 @@ mod client;
 mod control;
 mod handshake;
 mod limits;
+mod replay;
 mod session;
 
 use std::{net::SocketAddr, sync::Arc};

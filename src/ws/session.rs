@@ -21,12 +21,13 @@ use super::{
     control::Control,
     handshake::Offer,
     limits,
+    replay::{Replay, Step},
 };
 use crate::{
     config::SocketConfig,
     event::{Patterns, SessionId, TenantId},
     http::{Api, Identity, Problem},
-    hub::{Close, ConnectionLimits, Filter, Frame, JoinError, Joined, Viewer},
+    hub::{Close, ConnectionLimits, Filter, Frame, JoinError, Joined, Page, Position, Resume, Viewer},
     store::SessionState,
 };
 
@@ -53,6 +54,8 @@ pub struct Session<'a> {
     config: &'a SocketConfig,
     who: Who,
     joined: Joined,
+    /// What it missed and has not been shown yet.
+    replay: Option<Replay>,
     sink: SplitSink<WebSocket, Message>,
     stream: SplitStream<WebSocket>,
     last_heard: Instant,
@@ -92,7 +95,7 @@ impl<'a> Session<'a> {
         };
         // Given with the join: no event may come in between.
         let filter = Filter { allowed, wanted: offer.events.clone().unwrap_or_else(Patterns::all) };
-        let joined = match api.hub.join(&tenant, viewer, filter, limits) {
+        let joined = match api.hub.join(&tenant, viewer, filter, limits, offer.since.as_ref()) {
             Ok(joined) => joined,
             Err(refused) => {
                 let reason = match refused {
@@ -109,6 +112,7 @@ impl<'a> Session<'a> {
             api,
             config,
             who,
+            replay: Replay::at_start(joined.resume, &joined.position),
             joined,
             sink,
             stream,
@@ -120,7 +124,7 @@ impl<'a> Session<'a> {
             rate_warnings: 0,
         };
         session.note_expiry();
-        let end = match session.begin(&offer).await {
+        let end = match session.begin().await {
             Ok(()) => session.serve().await,
             Err(end) => end,
         };
@@ -132,7 +136,7 @@ impl<'a> Session<'a> {
         await_answer(&mut session.stream).await;
     }
 
-    async fn begin(&mut self, offer: &Offer) -> Result<(), End> {
+    async fn begin(&mut self) -> Result<(), End> {
         if let Who::Visitor { session, .. } = &self.who {
             // It may have ended between the handshake and the join, when there was no connection yet to be closed.
             match self.api.store.session(session).await {
@@ -141,11 +145,11 @@ impl<'a> Session<'a> {
                 Err(_) => return Err(ours(4500, "database_unavailable")),
             }
         }
-        self.welcome(offer).await
+        self.welcome().await
     }
 
-    async fn welcome(&mut self, offer: &Offer) -> Result<(), End> {
-        let (epoch, offset) = (self.api.hub.epoch().to_owned(), self.joined.offset);
+    async fn welcome(&mut self) -> Result<(), End> {
+        let Position { epoch, offset } = self.joined.position.clone();
         let (user, expires_in_ms) = match &self.who {
             Who::Member(identity) => (Some(identity.user.as_str().to_owned()), Some(identity.expires_in_ms())),
             Who::Visitor { .. } => (None, None),
@@ -163,10 +167,7 @@ impl<'a> Session<'a> {
         };
         let frame = welcome.to_json();
         self.say_json(frame).await?;
-        if let Some((since_epoch, since_offset)) = &offer.since {
-            self.tell_gap(since_epoch, *since_offset).await?;
-        }
-        Ok(())
+        self.tell_gap(self.joined.resume, &epoch).await
     }
 
     async fn serve(&mut self) -> End {
@@ -184,6 +185,7 @@ impl<'a> Session<'a> {
                 biased;
                 close = self.joined.closing.closed() => Err(End::Close(close)),
                 message = self.stream.next() => self.hear(message).await,
+                () = std::future::ready(()), if self.replay.is_some() => self.show_missed(&mut frames).await,
                 received = self.joined.mailbox.frames(&mut frames, MAX_FRAMES_PER_WRITE) => {
                     if received == 0 { Err(End::Gone) } else { self.write(&mut frames).await }
                 }
@@ -260,7 +262,7 @@ impl<'a> Session<'a> {
                 connection.subscribe(patterns);
                 self.say(Control::Subscribed { events: &texts, reference: &reference }).await
             }
-            Ok(ClientFrame::Resume { epoch, offset }) => self.tell_gap(&epoch, offset).await,
+            Ok(ClientFrame::Resume(since)) => self.resume(&since, &reference).await,
             Ok(ClientFrame::Auth { token }) => self.renew(&token, &reference).await,
             Ok(ClientFrame::Publish(draft)) => {
                 let tenant = connection.tenant.clone();
@@ -295,22 +297,51 @@ impl<'a> Session<'a> {
         self.say(Control::Error { code: "invalid_token", message: refused, reference }).await
     }
 
-    /// This version keeps no history: whoever was elsewhere before is told what it may have missed.
-    async fn tell_gap(&mut self, epoch: &str, offset: u64) -> Result<(), End> {
-        let ours = self.api.hub.epoch().to_owned();
-        if epoch != ours {
-            // The other run's offsets mean nothing here: all of this one may be news.
-            return self.say(Control::Gap { epoch: &ours, from: 1, reason: "epoch_changed" }).await;
+    async fn resume(&mut self, since: &Position, reference: &Value) -> Result<(), End> {
+        if self.replay.is_some() {
+            let message = "a resume is under way: wait for its events";
+            return self.say(Control::Error { code: "busy", message, reference }).await;
         }
-        if offset >= self.joined.offset {
-            return Ok(());
+        let (resume, top) = self.api.hub.rewind(&self.joined.connection, since);
+        self.replay = Replay::later(resume, &self.joined.position, &top);
+        self.tell_gap(resume, &top.epoch).await
+    }
+
+    async fn tell_gap(&mut self, resume: Resume, epoch: &str) -> Result<(), End> {
+        match resume {
+            Resume::Gap { from, reason } => self.write(&mut vec![Frame::gap(epoch, from, reason)]).await,
+            Resume::None | Resume::After(_) => Ok(()),
         }
-        self.say(Control::Gap { epoch: &ours, from: offset.saturating_add(1), reason: "no_history" }).await
+    }
+
+    /// One page of what the client missed.
+    async fn show_missed(&mut self, frames: &mut Vec<Frame>) -> Result<(), End> {
+        let Some(replay) = &mut self.replay else { return Ok(()) };
+        match replay.step() {
+            Step::Drain => self.joined.mailbox.waiting(frames),
+            Step::Page { after, until } => {
+                match self.api.hub.page(&self.joined.connection, &replay.epoch, after, until) {
+                    Page::Frames(page, next) => {
+                        replay.after = next;
+                        frames.extend(page);
+                    }
+                    Page::Live => self.replay = None,
+                    Page::Trimmed { start } => {
+                        frames.push(Frame::gap(&replay.epoch, after + 1, "trimmed"));
+                        replay.after = start;
+                    }
+                }
+            }
+        }
+        self.write(frames).await
     }
 
     async fn write(&mut self, frames: &mut Vec<Frame>) -> Result<(), End> {
+        if frames.is_empty() {
+            return Ok(());
+        }
         // Made from a String, so it is UTF-8.
-        let text = |frame: Frame| Message::Text(Utf8Bytes::try_from(frame.into_bytes()).unwrap_or_default());
+        let text = |frame: Frame| Message::Text(Utf8Bytes::try_from(frame.bytes()).unwrap_or_default());
         self.send_all(frames.drain(..).map(text)).await
     }
 
