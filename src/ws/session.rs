@@ -95,6 +95,14 @@ impl<'a> Session<'a> {
         };
         // Given with the join: no event may come in between.
         let filter = Filter { allowed, wanted: offer.events.clone().unwrap_or_else(Patterns::all) };
+        // Until the end: the tenant's events come from all nodes.
+        let _stay = match api.relay.enter(&tenant).await {
+            Ok(stay) => stay,
+            Err(error) => {
+                tracing::warn!("a connection was put off: {error}");
+                return close_at_once(socket, Close { code: 1013, reason: "overloaded", after_ms: Some(1000) }).await;
+            }
+        };
         let joined = match api.hub.join(&tenant, viewer, filter, limits, offer.since.as_ref()) {
             Ok(joined) => joined,
             Err(refused) => {
@@ -327,8 +335,18 @@ impl<'a> Session<'a> {
                     }
                     Page::Live => self.replay = None,
                     Page::Trimmed { start } => {
-                        frames.push(Frame::gap(&replay.epoch, after + 1, "trimmed"));
-                        replay.after = start;
+                        let connection = &self.joined.connection;
+                        match self.api.relay.older(&connection.tenant, &replay.epoch, after, start).await {
+                            Some((older, next)) => {
+                                let seen = older.into_iter().filter(|(routing, _)| connection.sees(routing));
+                                frames.extend(seen.map(|(_, frame)| frame));
+                                replay.after = next;
+                            }
+                            None => {
+                                frames.push(Frame::gap(&replay.epoch, after + 1, "trimmed"));
+                                replay.after = start;
+                            }
+                        }
                     }
                 }
             }
