@@ -1,6 +1,6 @@
 //! Presence: leases of connections, and the set of users that follows from them.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{Away, Bus, keys};
 use crate::event::{TenantId, UserId};
@@ -22,6 +22,17 @@ pub struct Lease {
     pub user: UserId,
     pub connections: Vec<String>,
 }
+
+/// The connections of a node, of members and visitors.
+#[derive(Debug, Clone, Default)]
+pub struct Clients {
+    pub by_tenant: HashMap<TenantId, usize>,
+    /// Users with a connection on it.
+    pub users: usize,
+}
+
+/// The field of a node's users among the names of tenants, none of which has a bar.
+const USERS: &str = "|users";
 
 /// What a join found.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +63,7 @@ impl Bus {
     /// # Errors
     /// [`Away`].
     pub async fn join(&self, leases: &[Lease]) -> Result<Vec<Here>, Away> {
-        let mut commands = self.commands()?;
+        let commands = self.commands()?;
         let mut here = Vec::with_capacity(leases.len());
         for chunk in leases.chunks(200) {
             let calls = chunk.iter().map(|lease| {
@@ -78,7 +89,6 @@ impl Bus {
                 here.push(Here { before, waiting });
             }
         }
-        let _ = &mut commands;
         Ok(here)
     }
 
@@ -123,11 +133,12 @@ impl Bus {
     ///
     /// # Errors
     /// [`Away`].
-    pub async fn beat(&self, clients: &[(TenantId, usize)]) -> Result<bool, Away> {
+    pub async fn beat(&self, clients: &Clients) -> Result<bool, Away> {
         let mut commands = self.commands()?;
         let mut call = self.0.scripts.beat.prepare_invoke();
         call.key(keys::NODES).key(keys::clients(&self.0.node)).arg(&self.0.node).arg(COUNTS_S);
-        for (tenant, count) in clients {
+        call.arg(USERS).arg(clients.users);
+        for (tenant, count) in &clients.by_tenant {
             call.arg(tenant.as_str()).arg(count);
         }
         let known: i64 = call.invoke_async(&mut commands).await.map_err(|error| self.failed(error))?;
@@ -210,21 +221,11 @@ impl Bus {
         members.map_err(|error| self.failed(error))
     }
 
-    /// How many those are.
+    /// Each node with its connections.
     ///
     /// # Errors
     /// [`Away`].
-    pub async fn online_count(&self, tenant: &TenantId) -> Result<usize, Away> {
-        let mut commands = self.commands()?;
-        let count = redis::cmd("SCARD").arg(keys::online(tenant.as_str())).query_async(&mut commands).await;
-        count.map_err(|error| self.failed(error))
-    }
-
-    /// Each node's connections by tenant.
-    ///
-    /// # Errors
-    /// [`Away`].
-    pub async fn node_clients(&self) -> Result<Vec<(String, Vec<(String, usize)>)>, Away> {
+    pub async fn nodes(&self) -> Result<Vec<(String, Clients)>, Away> {
         let mut commands = self.commands()?;
         let all = redis::cmd("ZRANGE").arg(keys::NODES).arg(0).arg(-1).query_async(&mut commands).await;
         let nodes: Vec<String> = all.map_err(|error| self.failed(error))?;
@@ -235,8 +236,28 @@ impl Bus {
         for node in &nodes {
             pipeline.cmd("HGETALL").arg(keys::clients(node));
         }
-        let counts: Vec<std::collections::HashMap<String, usize>> =
+        let counts: Vec<HashMap<String, usize>> =
             pipeline.query_async(&mut commands).await.map_err(|error| self.failed(error))?;
-        Ok(nodes.into_iter().zip(counts.into_iter().map(|counts| counts.into_iter().collect())).collect())
+        let clients = counts.into_iter().map(|mut counts| Clients {
+            users: counts.remove(USERS).unwrap_or(0),
+            by_tenant: counts.into_iter().filter_map(|(name, n)| Some((TenantId::parse(&name).ok()?, n))).collect(),
+        });
+        Ok(nodes.into_iter().zip(clients).collect())
+    }
+
+    /// How many users of each tenant have a connection.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn online_counts(&self, tenants: &[TenantId]) -> Result<Vec<usize>, Away> {
+        if tenants.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut commands = self.commands()?;
+        let mut pipeline = redis::pipe();
+        for tenant in tenants {
+            pipeline.cmd("SCARD").arg(keys::online(tenant.as_str()));
+        }
+        pipeline.query_async(&mut commands).await.map_err(|error| self.failed(error))
     }
 }

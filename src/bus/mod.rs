@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use control::Control;
 pub use keys::{CONTROL, EVENTS, tenant_of_channel};
-pub use leases::{Here, Lease, Left};
+pub use leases::{Clients, Here, Lease, Left};
 pub use link::{LinkState, Message, Messages};
 pub use location::{DEFAULT_PORT, RedisLocation};
 pub use streams::{Entry, Page, Placed, Publication};

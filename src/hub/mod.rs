@@ -200,6 +200,13 @@ impl Hub {
         (totals, live)
     }
 
+    /// Connections by tenant.
+    pub fn clients(&self) -> HashMap<TenantId, usize> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        let counts = tenants.hubs.iter().map(|(tenant, hub)| (tenant.clone(), hub.counts().clients));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// Connections of a user, and when the last one was seen (ms), if ever.
     pub fn user(&self, tenant: &TenantId, user: &str) -> (usize, Option<i64>) {
         self.tenant(tenant).map_or((0, None), |tenant| tenant.user(user))
