@@ -110,6 +110,11 @@ impl Hub {
         self.tenant_or_new(tenant).join(tenant, viewer, filter, limits, since)
     }
 
+    /// Whether one connection more would be taken now; two that ask at once may both be told so.
+    pub fn has_room(&self, tenant: &TenantId, viewer: &Viewer, max_connections: usize) -> bool {
+        self.tenant(tenant).map_or(max_connections > 0, |tenant| tenant.has_room(viewer, max_connections))
+    }
+
     /// Puts a connection back to a position: from now on it takes its events from [`Hub::page`]. Tells where the tenant is,
     /// too: what is before that has been queued.
     pub fn rewind(&self, connection: &Connection, since: &Position) -> (Resume, Position) {

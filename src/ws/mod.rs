@@ -5,10 +5,14 @@
 
 mod client;
 mod control;
+mod expiry;
+mod feed;
 mod handshake;
 mod limits;
 mod replay;
+mod seat;
 mod session;
+mod transport;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -23,13 +27,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::SocketConfig,
-    event::{SessionId, TenantId},
+    event::SessionId,
     http::{Api, Problem, bearer},
     store::SessionState,
 };
 use handshake::Offer;
-use limits::AddressLimiter;
-use session::{Session, Who};
+use limits::{AddressLimiter, TenantPaces};
+use seat::Who;
+use session::Session;
 
 /// What the handshakes reach. Cheap to clone.
 #[derive(Clone)]
@@ -39,13 +44,15 @@ struct SocketParts {
     api: Api,
     config: SocketConfig,
     visitors: AddressLimiter,
+    tenants: TenantPaces,
     /// Every session, so that a stop can wait for their ends.
     sessions: TaskTracker,
 }
 
 impl Sockets {
     pub fn new(api: Api, config: SocketConfig) -> Self {
-        let parts = SocketParts { api, config, visitors: AddressLimiter::default(), sessions: TaskTracker::new() };
+        let (visitors, tenants) = Default::default();
+        let parts = SocketParts { api, config, visitors, tenants, sessions: TaskTracker::new() };
         Self(Arc::new(parts))
     }
 
@@ -73,8 +80,8 @@ async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Resp
             "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`",
         )),
     });
-    match verified.and_then(|identity| sockets.has_room(&identity.tenant).map(|()| identity)) {
-        Ok(identity) => Ok(sockets.accept(upgrade, offer, Who::Member(identity), usize::MAX)),
+    match verified.map(Who::Member).and_then(|who| sockets.has_room(&who).map(|()| who)) {
+        Ok(who) => Ok(sockets.accept(upgrade, offer, who, usize::MAX)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
 }
@@ -108,14 +115,17 @@ impl Sockets {
         let unknown = || Problem::not_found("there is no such session, or it has ended");
         let session = SessionId::parse(session).map_err(|_| unknown())?;
         match self.0.api.store.session(&session).await? {
-            SessionState::Live(tenant) => self.has_room(&tenant).map(|()| Who::Visitor { tenant, session }),
+            SessionState::Live(tenant) => {
+                let who = Who::Visitor { tenant, session };
+                self.has_room(&who).map(|()| who)
+            }
             SessionState::Unknown | SessionState::Ended(_) => Err(unknown()),
         }
     }
 
     /// Told here, where a client can read it; kept by the hub, where two handshakes cannot pass at once.
-    fn has_room(&self, tenant: &TenantId) -> Result<(), Problem> {
-        if self.0.api.hub.counts(tenant).clients < self.0.config.max_connections_per_tenant {
+    fn has_room(&self, who: &Who) -> Result<(), Problem> {
+        if self.0.api.hub.has_room(who.tenant(), &who.viewer(), self.0.config.max_connections_per_tenant) {
             return Ok(());
         }
         Err(Problem::unavailable("too_many_connections", "the tenant has as many connections as it may have"))
@@ -130,9 +140,10 @@ impl Sockets {
             .write_buffer_size(config.write_buffer_bytes)
             .max_message_size(max_message)
             .max_frame_size(max_message);
-        offer.select(upgrade).on_upgrade(move |socket| {
-            tracker
-                .track_future(async move { Session::run(&sockets.0.api, &sockets.0.config, who, offer, socket).await })
+        let upgrade = offer.select(upgrade);
+        let wish = offer.wish;
+        upgrade.on_upgrade(move |socket| {
+            tracker.track_future(async move { Session::run(&sockets.0, who, wish, socket).await })
         })
     }
 
@@ -146,7 +157,9 @@ impl Sockets {
             .write_buffer_size(self.0.config.write_buffer_bytes)
             .max_message_size(MAX_VISITOR_MESSAGE)
             .max_frame_size(MAX_VISITOR_MESSAGE);
-        let tracker = self.0.sessions.clone();
-        Ok(offer.select(upgrade).on_upgrade(move |socket| tracker.track_future(session::close_at_once(socket, close))))
+        let (sockets, tracker) = (self.clone(), self.0.sessions.clone());
+        Ok(offer.select(upgrade).on_upgrade(move |socket| {
+            tracker.track_future(async move { session::close_at_once(&sockets.0, socket, close).await })
+        }))
     }
 }
