@@ -13,13 +13,13 @@ mod replay;
 mod seat;
 mod session;
 mod transport;
+mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, FromRequestParts, Path, Request, State, WebSocketUpgrade},
-    http::request::Parts,
+    extract::{ConnectInfo, Path, Request, State},
     response::Response,
     routing::get,
 };
@@ -35,6 +35,8 @@ use handshake::Offer;
 use limits::{AddressLimiter, TenantPaces};
 use seat::Who;
 use session::Session;
+use transport::{End, Transport};
+use wire::{Shards, Upgrade};
 
 /// What the handshakes reach. Cheap to clone.
 #[derive(Clone)]
@@ -47,12 +49,14 @@ struct SocketParts {
     tenants: TenantPaces,
     /// Every session, so that a stop can wait for their ends.
     sessions: TaskTracker,
+    shards: Shards,
 }
 
 impl Sockets {
     pub fn new(api: Api, config: SocketConfig) -> Self {
         let (visitors, tenants) = Default::default();
-        let parts = SocketParts { api, config, visitors, tenants, sessions: TaskTracker::new() };
+        let parts =
+            SocketParts { api, config, visitors, tenants, sessions: TaskTracker::new(), shards: Shards::start() };
         Self(Arc::new(parts))
     }
 
@@ -71,7 +75,7 @@ impl Sockets {
 async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
-    let upgrade = upgrade(&mut parts).await?;
+    let upgrade = Upgrade::read(&mut parts)?;
     let token = bearer(&parts).or(offer.token.as_deref());
     let verified = offer.check().and_then(|()| match token {
         Some(token) => sockets.0.api.tokens.verify(token),
@@ -97,15 +101,11 @@ async fn visitor(
 ) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
-    let upgrade = upgrade(&mut parts).await?;
+    let upgrade = Upgrade::read(&mut parts)?;
     match sockets.session_of(&offer, address, &session).await {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, MAX_VISITOR_MESSAGE)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
-}
-
-async fn upgrade(parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
-    WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Problem::upgrade_required())
 }
 
 impl Sockets {
@@ -131,35 +131,29 @@ impl Sockets {
         Err(Problem::unavailable("too_many_connections", "the tenant has as many connections as it may have"))
     }
 
-    fn accept(&self, upgrade: WebSocketUpgrade, offer: Offer, who: Who, max_message: usize) -> Response {
-        let config = &self.0.config;
-        let max_message = config.max_message_bytes.min(max_message);
-        let (sockets, tracker) = (self.clone(), self.0.sessions.clone());
-        let upgrade = upgrade
-            .read_buffer_size(config.read_buffer_bytes)
-            .write_buffer_size(config.write_buffer_bytes)
-            .max_message_size(max_message)
-            .max_frame_size(max_message);
-        let upgrade = offer.select(upgrade);
-        let wish = offer.wish;
-        upgrade.on_upgrade(move |socket| {
-            tracker.track_future(async move { Session::run(&sockets.0, who, wish, socket).await })
-        })
+    fn accept(&self, upgrade: Upgrade, offer: Offer, who: Who, max_message: usize) -> Response {
+        let max_message = self.0.config.max_message_bytes.min(max_message);
+        let (response, stream) = upgrade.accept(offer.protocol());
+        let (sockets, wish) = (self.clone(), offer.wish);
+        self.0.sessions.spawn(async move {
+            let Some(stream) = stream.await else { return };
+            let transport = Transport::new(stream, max_message, &sockets.0.config);
+            Session::run(&sockets.0, who, wish, transport).await;
+        });
+        response
     }
 
-    fn refuse(&self, upgrade: WebSocketUpgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
+    fn refuse(&self, upgrade: Upgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
         if !offer.speaks_ours {
             return Err(problem);
         }
         let close = handshake::close_of(&problem);
-        let upgrade = upgrade
-            .read_buffer_size(self.0.config.read_buffer_bytes)
-            .write_buffer_size(self.0.config.write_buffer_bytes)
-            .max_message_size(MAX_VISITOR_MESSAGE)
-            .max_frame_size(MAX_VISITOR_MESSAGE);
-        let (sockets, tracker) = (self.clone(), self.0.sessions.clone());
-        Ok(offer.select(upgrade).on_upgrade(move |socket| {
-            tracker.track_future(async move { session::close_at_once(&sockets.0, socket, close).await })
-        }))
+        let (response, stream) = upgrade.accept(offer.protocol());
+        let sockets = self.clone();
+        self.0.sessions.spawn(async move {
+            let Some(stream) = stream.await else { return };
+            Transport::new(stream, MAX_VISITOR_MESSAGE, &sockets.0.config).end(End::Close(close)).await;
+        });
+        Ok(response)
     }
 }
