@@ -14,7 +14,7 @@ use std::{
 use ipnet::IpNet;
 
 use reader::{Reader, duration, encryption_keys, name_server, number, size, text_or};
-pub use settings::{DatabaseSettings, RedisSettings, Settings, TokenSettings};
+pub use settings::{ClientSettings, DatabaseSettings, RedisSettings, Settings, TokenSettings};
 
 use crate::{
     bus::{self, OfflineLimits, RedisLocation},
