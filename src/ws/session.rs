@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::{
     body::Bytes,
-    extract::ws::{Message, Utf8Bytes, WebSocket},
+    extract::ws::{Message, Utf8Bytes},
 };
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     event::Draft,
     http::Problem,
-    hub::{Close, Closing, Frame, Position},
+    hub::{Closing, Frame, Position},
 };
 
 pub struct Session<'a> {
@@ -38,8 +38,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub async fn run(parts: &'a SocketParts, who: Who, wish: Wish, socket: WebSocket) {
-        let transport = Transport::new(socket, parts.config.pong_timeout);
+    pub async fn run(parts: &'a SocketParts, who: Who, wish: Wish, transport: Transport) {
         let seat = match Seat::take(&parts.api, &parts.config, &who, wish).await {
             Ok(seat) => seat,
             Err(problem) => return transport.end(End::Close(close_of(&problem))).await,
@@ -220,9 +219,4 @@ impl<'a> Session<'a> {
     async fn send(&mut self, message: Message) -> Result<(), End> {
         self.transport.send_all(std::iter::once(message), self.closing.closed()).await
     }
-}
-
-/// Refuses a client that cannot read a status.
-pub async fn close_at_once(parts: &SocketParts, socket: WebSocket, close: Close) {
-    Transport::new(socket, parts.config.pong_timeout).end(End::Close(close)).await;
 }

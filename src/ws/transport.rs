@@ -16,7 +16,7 @@ use super::control::Control;
 use crate::hub::Close;
 
 /// How long a close may take that a slow client has to read its way to.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 
 pub struct Transport {
