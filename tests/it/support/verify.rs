@@ -84,7 +84,7 @@ fn run(mut command: Command, input: &str) -> Result<(), String> {
 }
 
 /// Where scripts/setup puts what it installs.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
     set("JACKFIELD_CACHE").unwrap_or_else(|| {
         let home = set("HOME").expect("HOME is set");
