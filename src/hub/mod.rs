@@ -29,7 +29,7 @@ pub use connection::{Close, Closing, Connection, ConnectionLimits, Filter, Mailb
 pub use frame::{Frame, Position};
 pub use outbox::{Outbox, Ready};
 pub use routing::Routing;
-pub use tenant::{Page, Taken};
+pub use tenant::{Page, Shown, Taken};
 
 use crate::event::{SessionId, TenantId, UserId};
 use history::TotalBytes;
@@ -135,8 +135,8 @@ impl Hub {
     }
 
     /// Gives an event the next of this node's own places, unless it is `ephemeral`, queues it for every connection that may
-    /// see it and asked for it, and tells how many those are; `open` is its frame without the closing brace.
-    pub fn publish(&self, tenant: &TenantId, routing: &Routing, open: &str, ephemeral: bool) -> usize {
+    /// see it and asked for it, and tells what became of it; `open` is its frame without the closing brace.
+    pub fn publish(&self, tenant: &TenantId, routing: &Routing, open: &str, ephemeral: bool) -> Shown {
         self.tenant_or_new(tenant).publish(routing, open, ephemeral)
     }
 
@@ -200,6 +200,18 @@ impl Hub {
             live += usize::from(counts.clients > 0);
         }
         (totals, live)
+    }
+
+    /// Users with a connection.
+    pub fn members(&self) -> Vec<(TenantId, UserId)> {
+        let hubs: Vec<_> = {
+            let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+            tenants.hubs.iter().map(|(tenant, hub)| (tenant.clone(), hub.clone())).collect()
+        };
+        let of = |(tenant, hub): (TenantId, Arc<TenantHub>)| {
+            hub.online_users().into_iter().map(move |user| (tenant.clone(), user))
+        };
+        hubs.into_iter().flat_map(of).collect()
     }
 
     /// Connections by tenant.

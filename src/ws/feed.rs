@@ -33,6 +33,12 @@ impl Feed {
         (Self { connection, position, mailbox, replay }, closing, gap)
     }
 
+    /// What came after it is seen live, or by the replay.
+    pub fn covered_from(&self) -> Position {
+        let after = self.replay.as_ref().map_or(self.position.offset, |replay| replay.after);
+        Position { offset: after, ..self.position.clone() }
+    }
+
     pub fn is_replaying(&self) -> bool {
         self.replay.is_some()
     }
