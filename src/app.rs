@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    broadcaster::{Broadcaster, Parts, SocketTraces},
+    broadcaster::{Broadcaster, Parts, Relay, SocketTraces},
+    bus::{Bus, Control, Messages},
     config::{Config, PluginConfig, WebhookConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
@@ -103,9 +104,11 @@ impl App {
         if config.vault.is_plain() {
             warn!("ENCRYPTION_KEY is not set: secrets are stored as plain text");
         }
-        warn!("Redis is not used: this version runs as a single server");
         let hub = Arc::new(Hub::new());
-        info!("WebSocket Hub started (single-server mode)");
+        let nodes = Nodes::find(&config, &node, store.is_shared()).await;
+        let traces = Arc::<SocketTraces>::default();
+        let (bus, messages) = nodes.map_or((None, None), |nodes| (Some(nodes.bus), Some(nodes.messages)));
+        let (relay, ends) = Relay::new(hub.clone(), bus.clone(), traces.clone());
 
         let (notices, notices_received) = mpsc::channel(NOTICES);
         let addresses = Arc::new(AddressPolicy::new(config.webhooks.allow_nets.clone()));
@@ -127,30 +130,37 @@ impl App {
         info!("Webhook manager started with {count} workers");
         let broadcaster = Broadcaster::new(Parts {
             store: store.clone(),
-            hub: hub.clone(),
+            relay: relay.clone(),
             plugins: plugins.clone(),
             socket_chains: socket_chains.clone(),
             webhooks: webhooks.clone(),
             scheduler,
             notices,
             node,
-            traces: SocketTraces::default(),
+            traces,
         });
         info!("Event broadcaster initialized (WebSocket + Webhooks)");
 
         let stop_background = CancellationToken::new();
-        let background = vec![
+        let mut background = vec![
+            tokio::spawn(broadcaster.clone().run_foreign(ends.foreign, stop_background.clone())),
+            tokio::spawn(obey(ends.controls, deliverer.clone(), socket_chains.clone(), stop_background.clone())),
             tokio::spawn(folder.watch(stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_notices(notices_received, stop_background.clone())),
             tokio::spawn(socket_chains.clone().keep_fresh(stop_background.clone())),
             tokio::spawn(keep_house(deliverer.clone(), config.webhooks.retention, stop_background.clone())),
         ];
+        if let (Some(bus), Some(messages)) = (&bus, messages) {
+            background.push(tokio::spawn(bus.clone().keep(stop_background.clone())));
+            background.push(tokio::spawn(relay.clone().run(messages, stop_background.clone())));
+        }
         info!("Services initialized");
         let api: Api = Arc::new(ApiParts {
             tokens: Tokens::new(config.tokens.clone()),
             broadcaster: broadcaster.clone(),
             store,
             hub,
+            relay,
             webhooks,
             deliverer,
             addresses,
@@ -217,6 +227,9 @@ impl App {
         for task in self.background {
             let _ = tokio::time::timeout(CLOSING_RESERVE / 2, task).await;
         }
+        if self.api.relay.bus().is_some() {
+            info!("Redis connection closed");
+        }
         // What this node held is anybody's now; where it fails, the others find out by themselves.
         match tokio::time::timeout(CLOSING_RESERVE / 2, self.api.deliverer.leave()).await {
             Ok(Ok(())) => {}
@@ -228,6 +241,68 @@ impl App {
             warn!("the database was not closed in time; what was answered is in it all the same");
         }
         info!("stopped");
+    }
+}
+
+/// Redis, where it is named.
+struct Nodes {
+    bus: Bus,
+    messages: Messages,
+}
+
+impl Nodes {
+    /// Looks once whether Redis is there; where it is not, it is looked for while the server runs.
+    async fn find(config: &Config, node: &str, shared_database: bool) -> Option<Self> {
+        let Some(location) = config.redis.clone() else {
+            warn!("Redis is not set: this is a single server (REDIS_URL)");
+            info!("WebSocket Hub started (single-server mode)");
+            return None;
+        };
+        if !shared_database {
+            warn!("Redis with SQLite: webhooks, plugins and stored events are this node's own");
+        }
+        let (bus, messages) = Bus::new(location, node, config.offline);
+        match bus.connect().await {
+            Ok(()) => {
+                info!("Redis connected successfully");
+                info!("WebSocket PubSubHub started (multi-server mode)");
+            }
+            Err(error) => {
+                warn!("{error}; this is a single server until it does");
+                info!("WebSocket Hub started (single-server mode)");
+            }
+        }
+        Some(Self { bus, messages })
+    }
+}
+
+/// Does what other nodes say, until the server stops.
+async fn obey(
+    mut controls: mpsc::Receiver<Control>,
+    deliverer: Arc<Deliverer>,
+    chains: Arc<SocketChains>,
+    stopping: CancellationToken,
+) {
+    loop {
+        let control = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return,
+            control = controls.recv() => control,
+        };
+        let done = match control {
+            None => return,
+            Some(Control::Webhooks { .. }) => {
+                let refreshed = deliverer.webhooks.refresh().await;
+                // What waited for a webhook that is switched on now goes on at once.
+                deliverer.look.notify_one();
+                refreshed
+            }
+            Some(Control::Chains { .. }) => chains.refresh().await,
+            Some(Control::Revoked { .. } | Control::Lost { .. }) => Ok(()),
+        };
+        if let Err(error) = done {
+            warn!("what another node changed is seen a little later: {error}");
+        }
     }
 }
 

@@ -14,10 +14,10 @@ use std::{
 use ipnet::IpNet;
 
 use reader::{Reader, duration, encryption_keys, name_server, number, size, text_or};
-pub use settings::{DatabaseSettings, RedisSettings, Settings, TokenSettings};
+pub use settings::{ClientSettings, DatabaseSettings, RedisSettings, Settings, TokenSettings};
 
 use crate::{
-    bus::{self, RedisLocation},
+    bus::{self, OfflineLimits, RedisLocation},
     store::Location,
     vault::Vault,
     webhook::{Proxy, Retention, RetrySchedule},
@@ -43,7 +43,7 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// None: a single server.
     pub redis: Option<RedisLocation>,
-    pub offline: OfflineConfig,
+    pub offline: OfflineLimits,
     pub sockets: SocketConfig,
     pub webhooks: WebhookConfig,
     pub plugins: PluginConfig,
@@ -70,15 +70,6 @@ impl std::fmt::Debug for TokenConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokenConfig").field("issuer", &self.issuer).finish_non_exhaustive()
     }
-}
-
-/// What waits for a user without a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct OfflineConfig {
-    /// Events of one user.
-    pub max: usize,
-    /// From the last one on.
-    pub ttl: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -193,7 +184,7 @@ impl Config {
                 database: database?,
                 tokens: tokens?,
                 redis: redis?,
-                offline: OfflineConfig { max: offline_max?, ttl: offline_ttl? },
+                offline: OfflineLimits { max: offline_max?, ttl: offline_ttl? },
                 sockets: sockets?,
                 webhooks: webhooks?,
                 plugins: plugins?,

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Broadcaster, traces::SocketTrace};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Broadcaster, Foreign, NOT_READY_WAIT, traces::SocketTrace};
 use crate::{
     event::{Event, Origin},
     hub::{Frame, Routing},
@@ -18,23 +21,48 @@ const MAX_SOCKET_DATA_BYTES: usize = Frame::MAX_BYTES - 4 * 1024;
 /// How often a plugin that is not ready is looked at.
 const NOT_READY_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where an event comes from, and so where it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Published here: it goes to the sockets of all nodes.
+    Here,
+    /// Another program put it on a channel: each node shows it to its own.
+    Outside,
+}
+
 impl Broadcaster {
     pub(super) async fn fan_out(&self, event: &Arc<Event>, not_ready_until: Instant) {
-        let trace = self.send_to_sockets(event, not_ready_until).await;
+        let trace = self.send_to_sockets(event, From::Here, not_ready_until).await;
         self.parts.traces.keep(event, trace);
     }
 
-    async fn send_to_sockets(&self, event: &Arc<Event>, not_ready_until: Instant) -> SocketTrace {
+    /// Shows events that other programs published to this node's sockets, until the server stops.
+    pub async fn run_foreign(self, mut events: mpsc::Receiver<Foreign>, stopping: CancellationToken) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return,
+                event = events.recv() => event,
+            };
+            let Some(Foreign(event)) = event else { return };
+            let trace = self.send_to_sockets(&event, From::Outside, Instant::now() + NOT_READY_WAIT).await;
+            self.parts.traces.keep(&event, trace);
+        }
+    }
+
+    async fn send_to_sockets(&self, event: &Arc<Event>, from: From, not_ready_until: Instant) -> SocketTrace {
         let chain = self.parts.socket_chains.of(&event.tenant);
         if event.origin == Origin::Own || !chain.takes(&event.event_type) {
-            return SocketTrace::sent(self.show(event, None).await, Vec::new());
+            return SocketTrace::sent(self.show(event, from, None).await, Vec::new());
         }
         let (plugin, version, failure, applied) = loop {
             match self.parts.plugins.render(&chain, None, event.clone(), Destination::sockets()).await {
-                Rendered::Unchanged { applied } => return SocketTrace::sent(self.show(event, None).await, applied),
+                Rendered::Unchanged { applied } => {
+                    return SocketTrace::sent(self.show(event, from, None).await, applied);
+                }
                 Rendered::Dropped { reason, applied } => return SocketTrace::ended("dropped", applied, reason),
                 Rendered::Emitted { output, applied } => match socket_data(&output, MAX_SOCKET_DATA_BYTES) {
-                    Ok(data) => return SocketTrace::sent(self.show(event, Some(data)).await, applied),
+                    Ok(data) => return SocketTrace::sent(self.show(event, from, Some(data)).await, applied),
                     Err(failure) => {
                         let last = applied.iter().rev().find(|step| step.verdict == "emit");
                         let (plugin, version) =
@@ -57,9 +85,13 @@ impl Broadcaster {
         SocketTrace::ended("plugin_failed", applied, reason)
     }
 
-    /// Shows an event to the sockets, and tells how many of this node's those are; `data` is what the chain made of it.
-    async fn show(&self, event: &Event, data: Option<&str>) -> usize {
+    /// Shows an event to the sockets, and tells how many of this node's those are, as far as that is known; `data` is what
+    /// the chain made of it.
+    async fn show(&self, event: &Event, from: From, data: Option<&str>) -> usize {
         let open = event.open_frame(data);
-        self.parts.hub.publish(&event.tenant, &Routing::from(event), &open, event.is_ephemeral())
+        match from {
+            From::Here => self.parts.relay.show(event, open).await,
+            From::Outside => self.parts.relay.pass(&event.tenant, &Routing::from(event), &open),
+        }
     }
 }

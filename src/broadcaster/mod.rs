@@ -8,6 +8,7 @@ mod fan_out;
 mod notices;
 mod owed;
 mod presence;
+mod relay;
 mod traces;
 mod typed;
 
@@ -21,25 +22,25 @@ use crate::{
         Draft, Event, EventId, EventType, Origin, SessionId, TenantId, UserId, now_ms,
         payload::{AgentStateChanged, ChatSessionCreated, ChatSessionEnded, Payload},
     },
-    hub::{Close, Hub},
     plugin::{Plugins, SocketChains},
     store::{Announces, Committed, Due, NewEvent, SessionState, Store, StoreError},
     webhook::{Job, NodeId, Notices, Scheduler, Webhooks},
 };
 use owed::Owed;
+pub use relay::{Foreign, Relay, RelayEnds, RoomError, Standing, Stay};
 pub use traces::{SocketTrace, SocketTraces};
 
 /// What a broadcaster joins.
 pub struct Parts {
     pub store: Store,
-    pub hub: Arc<Hub>,
+    pub relay: Arc<Relay>,
     pub plugins: Arc<Plugins>,
     pub socket_chains: Arc<SocketChains>,
     pub webhooks: Arc<Webhooks>,
     pub scheduler: Arc<Scheduler>,
     pub notices: Notices,
     pub node: NodeId,
-    pub traces: SocketTraces,
+    pub traces: Arc<SocketTraces>,
 }
 
 /// Publishes events. Cheap to clone.
@@ -210,10 +211,6 @@ impl Broadcaster {
         let not_ready_until = Instant::now() + NOT_READY_WAIT;
         for event in new {
             self.fan_out(&event, not_ready_until).await;
-            if let Some(session) = ended_session(&event) {
-                let close = Close { code: 4404, reason: "session_ended", after_ms: None };
-                self.parts.hub.close_session(&event.tenant, session, &close);
-            }
         }
         let mut published = published.into_iter();
         results

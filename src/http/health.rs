@@ -14,6 +14,7 @@ use axum::{
 use serde_json::json;
 
 use super::Api;
+use crate::broadcaster::Standing;
 
 /// What the composition root says of the server as a whole.
 #[derive(Default)]
@@ -48,12 +49,19 @@ pub async fn readyz(State(api): State<Api>) -> Response {
     };
     let answers = tokio::time::timeout(PATIENCE, api.store.ping()).await.is_ok_and(|answer| answer.is_ok());
     let database = if answers { "ok" } else { "unavailable" };
-    let ready = server == "ok" && database == "ok";
+    let (mode, redis) = match api.relay.standing().await {
+        Standing::Single => ("single-server", "off"),
+        Standing::Shared => ("multi-server", "ok"),
+        Standing::Alone => ("single-server", "unavailable"),
+        // Whoever is connected here would see nothing of what the other nodes publish.
+        Standing::Deaf => ("multi-server", "deaf"),
+    };
+    let ready = server == "ok" && database == "ok" && redis != "deaf";
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": if ready { "ready" } else { "not_ready" },
-        "parts": {"server": server, "database": database, "redis": "off"},
-        "mode": "single-server",
+        "parts": {"server": server, "database": database, "redis": redis},
+        "mode": mode,
     });
     (status, Json(body)).into_response()
 }

@@ -26,7 +26,7 @@ pub use health::Readiness;
 pub use problem::Problem;
 
 use crate::{
-    broadcaster::Broadcaster,
+    broadcaster::{Broadcaster, Relay},
     hub::Hub,
     plugin::{Plugins, SocketChains},
     store::Store,
@@ -41,6 +41,7 @@ pub struct ApiParts {
     pub broadcaster: Broadcaster,
     pub store: Store,
     pub hub: Arc<Hub>,
+    pub relay: Arc<Relay>,
     pub webhooks: Arc<Webhooks>,
     pub deliverer: Arc<Deliverer>,
     pub addresses: Arc<AddressPolicy>,

@@ -14,7 +14,7 @@ use super::{
     auth::AdminUser,
     body::{Page, Text},
 };
-use crate::plugin::PluginInfo;
+use crate::{bus::Control, plugin::PluginInfo};
 
 pub async fn list(who: Identity, State(api): State<Api>) -> Json<Page<PluginInfo>> {
     Page::whole(api.plugins.list(&who.tenant))
@@ -52,6 +52,7 @@ pub async fn put_chain(
         fields.finish()?;
         api.socket_chains.put(&who.tenant, chain).await?
     };
+    api.relay.tell(Control::Chains { tenant_id: who.tenant.to_string() }).await;
     Ok(shown(&stored))
 }
 

@@ -15,6 +15,7 @@ use super::{
     body::{ListQuery, Page, Text, page},
 };
 use crate::{
+    bus::Control,
     event::{
         Draft, EventType, Invalid, Origin, WebhookId, now_ms,
         payload::{Payload, WebhookTest},
@@ -37,6 +38,7 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<WebhookView>), Problem> {
     let changes = Changes::parse(body.fields()?, &api.addresses, true)?;
     let webhook = api.webhooks.create(&who.tenant, changes).await?;
+    tell_others(&api, &who).await;
     Ok((StatusCode::CREATED, Json(webhook.view().with_secret(webhook.secret()))))
 }
 
@@ -73,6 +75,7 @@ pub async fn change(
     let shown = api.webhooks.change(&who.tenant, id, changes).await?.view();
     // What waited for a webhook that is switched on now goes on at once.
     api.deliverer.look.notify_one();
+    tell_others(&api, &who).await;
     Ok(Json(shown))
 }
 
@@ -84,6 +87,7 @@ pub async fn delete(
     api.webhooks.delete(&who.tenant, webhook_id(&id)?).await?;
     // What it was owed is cancelled.
     api.deliverer.look.notify_one();
+    tell_others(&api, &who).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -194,7 +198,13 @@ pub async fn rotate_secret(
     let until_ms = now_ms().saturating_add(i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX));
     let secret = secret.unwrap_or_else(WebhookSecret::generate);
     let webhook = api.webhooks.rotate(&who.tenant, webhook.id, secret, until_ms).await?;
+    tell_others(&api, &who).await;
     Ok(Json(webhook.view().with_secret(webhook.secret())))
+}
+
+/// Where there are other nodes, they look at once.
+async fn tell_others(api: &Api, who: &Identity) {
+    api.relay.tell(Control::Webhooks { tenant_id: who.tenant.to_string() }).await;
 }
 
 /// 404 also for what another tenant owns, and for what is no id.

@@ -40,7 +40,10 @@ impl SocketChains {
     }
 
     /// Reads the table again, where another node may have changed it; chains that are as before stay.
-    async fn refresh(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: all stay as they are.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let before = self.bound.load();
         let mut bound = HashMap::new();

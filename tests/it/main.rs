@@ -35,6 +35,7 @@ mod publishing;
 mod rate_limits;
 mod recovery;
 mod replays;
+mod resuming;
 mod retention;
 mod retries;
 mod roles;

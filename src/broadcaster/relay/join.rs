@@ -1,0 +1,194 @@
+//! Going over: from alone to shared when Redis is there, and back when it is away.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    Mode, Relay,
+    heard::head_of,
+    rooms::{Room, position},
+};
+use crate::{
+    bus::{Away, Bus, Entry, Publication},
+    event::TenantId,
+    hub::{Frame, Position, Routing, Taken},
+};
+
+/// Events of the backlog that are sent in one go, and of a stream that are read in one.
+const BATCH: usize = 200;
+
+/// What this node published while it was alone, by tenant: its own sockets have it.
+type Own = HashMap<TenantId, HashSet<String>>;
+
+/// Events and who may see them, and the offset up to which these are all.
+type Older = (Vec<(Routing, Frame)>, u64);
+
+impl Relay {
+    /// Becomes one of the nodes, by the connection of this number.
+    pub(super) async fn join(&self, number: u64) -> Result<(), Away> {
+        let Some(bus) = &self.bus else { return Ok(()) };
+        if *self.mode.read().await == Mode::Shared {
+            // Redis was away for a moment only.
+            for room in self.rooms.all() {
+                self.attach(&room).await?;
+            }
+            return Ok(());
+        }
+        for room in self.rooms.all() {
+            bus.listen(&room.tenant).await?;
+        }
+        // Publishers wait from here on: a second for each call at most, and one call tells whether Redis is there.
+        let mut mode = self.mode.write().await;
+        let mut own = Own::new();
+        self.flush(bus, &mut own).await?;
+        let rooms = self.rooms.all();
+        for room in &rooms {
+            if let Err(error) = self.share(bus, room, number, &own).await {
+                rooms.iter().for_each(|room| self.hub.go_alone(&room.tenant, "redis_unavailable"));
+                return Err(error);
+            }
+        }
+        *mode = Mode::Shared;
+        drop(mode);
+        tracing::info!("this node shares its events with the others");
+        for room in &rooms {
+            // What came between the reading and the sharing.
+            self.catch_up(&room.tenant).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes what was kept for the others.
+    async fn flush(&self, bus: &Bus, own: &mut Own) -> Result<(), Away> {
+        loop {
+            let (events, lost) = self.backlog.look(BATCH);
+            for tenant in &lost {
+                bus.lose(tenant).await?;
+            }
+            self.backlog.done(0, &lost);
+            if events.is_empty() {
+                return Ok(());
+            }
+            let sent = events.iter().map(|event| {
+                // Who is away has it in the database.
+                bus.publish(Publication {
+                    tenant: &event.tenant,
+                    id: &event.id,
+                    event_type: &event.event_type,
+                    waits_for: None,
+                    open: &event.open,
+                    again: true,
+                })
+            });
+            for sent in futures_util::future::join_all(sent).await {
+                sent?;
+            }
+            for event in &events {
+                own.entry(event.tenant.clone()).or_default().insert(event.id.as_str().to_owned());
+            }
+            self.backlog.done(events.len(), &[]);
+        }
+    }
+
+    /// Shows what the others published meanwhile, and goes over to their offsets.
+    async fn share(&self, bus: &Bus, room: &Room, number: u64, own: &Own) -> Result<(), Away> {
+        let mut state = room.state.lock().await;
+        let mut top = bus.read(&room.tenant, 0, 0).await?.top;
+        if let Some(left_at) = &state.left_at {
+            let mut after = if *left_at.epoch == *top.epoch { left_at.offset } else { 0 };
+            loop {
+                let page = bus.read(&room.tenant, after, BATCH).await?;
+                let Some(last) = page.entries.last() else { break };
+                after = last.offset;
+                top = page.top;
+                for (id, open) in page.entries.into_iter().filter_map(|entry| entry.event) {
+                    let mine = own.get(&room.tenant).is_some_and(|ids| ids.contains(&id));
+                    if let (false, Some(head)) = (mine, head_of(&open)) {
+                        self.hub.publish(&room.tenant, &head, &open, false);
+                    }
+                }
+            }
+            // What was read is what is shown.
+            top.offset = top.offset.min(after.max(left_at.offset));
+        }
+        self.hub.share(&room.tenant, &position(&top));
+        state.attached = Some(number);
+        state.left_at = None;
+        Ok(())
+    }
+
+    /// Goes on without the others.
+    pub(super) async fn go_alone(&self) {
+        let mut mode = self.mode.write().await;
+        if *mode == Mode::Alone {
+            return;
+        }
+        *mode = Mode::Alone;
+        for room in self.rooms.all() {
+            let mut state = room.state.lock().await;
+            state.attached = None;
+            state.left_at = self.hub.position(&room.tenant).map(|(position, _)| position);
+            self.hub.go_alone(&room.tenant, "redis_unavailable");
+        }
+        tracing::warn!("Redis is away: this node goes on alone");
+    }
+
+    /// Shows what is in a tenant's stream and was not heard.
+    pub(super) async fn catch_up(&self, tenant: &TenantId) -> Result<(), Away> {
+        let Some(bus) = &self.bus else { return Ok(()) };
+        loop {
+            let Some((here, true)) = self.hub.position(tenant) else { return Ok(()) };
+            let page = bus.read(tenant, here.offset, BATCH).await?;
+            if *page.top.epoch != *here.epoch {
+                let start = Position { epoch: page.top.epoch.as_str().into(), offset: 0 };
+                self.hub.share(tenant, &start);
+                continue;
+            }
+            let whole = page.entries.len() < BATCH;
+            for entry in page.entries {
+                self.take_entry(tenant, &here, entry);
+            }
+            if whole {
+                // Whatever is not in the stream any more.
+                self.hub.skip_to(tenant, &position(&page.top), "trimmed");
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_entry(&self, tenant: &TenantId, here: &Position, entry: Entry) {
+        let at = |offset| Position { epoch: here.epoch.clone(), offset };
+        if entry.offset > 1 {
+            self.hub.skip_to(tenant, &at(entry.offset - 1), "trimmed");
+        }
+        match entry.event.and_then(|(_, open)| head_of(&open).zip(Some(open))) {
+            Some((routing, open)) => {
+                if let Taken::Sent(_) = self.hub.take(tenant, &routing, &open, &at(entry.offset), true) {
+                    self.close_ended(tenant, &routing);
+                }
+            }
+            None => self.hub.skip_to(tenant, &at(entry.offset), "lost"),
+        }
+    }
+
+    /// Events between an offset and the beginning of this node's history, from those that Redis keeps, and the offset up to
+    /// which these are all. None: they are not there either.
+    pub async fn older(&self, tenant: &TenantId, epoch: &str, after: u64, start: u64) -> Option<Older> {
+        let page = self.bus.as_ref()?.read(tenant, after, BATCH).await.ok()?;
+        let complete = page.entries.first().is_some_and(|first| first.offset == after + 1);
+        if *page.top.epoch != *epoch || !complete {
+            return None;
+        }
+        let epoch: Arc<str> = epoch.into();
+        let (mut older, mut next) = (Vec::new(), after);
+        for entry in page.entries.into_iter().take_while(|entry| entry.offset <= start) {
+            let Some((_, open)) = entry.event else { break };
+            let at = Position { epoch: epoch.clone(), offset: entry.offset };
+            older.extend(head_of(&open).map(|routing| (routing, Frame::at(&open, at))));
+            next = entry.offset;
+        }
+        (next > after).then_some((older, next))
+    }
+}
