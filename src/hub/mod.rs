@@ -14,6 +14,7 @@
 mod connection;
 mod frame;
 mod history;
+mod outbox;
 mod routing;
 mod tenant;
 
@@ -26,6 +27,7 @@ use serde::Serialize;
 
 pub use connection::{Close, Closing, Connection, ConnectionLimits, Filter, Mailbox, Viewer};
 pub use frame::{Frame, Position};
+pub use outbox::{Outbox, Ready};
 pub use routing::Routing;
 pub use tenant::{Page, Taken};
 
@@ -108,6 +110,11 @@ impl Hub {
         since: Option<&Position>,
     ) -> Result<Joined, JoinError> {
         self.tenant_or_new(tenant).join(tenant, viewer, filter, limits, since)
+    }
+
+    /// Whether one connection more would be taken now; two that ask at once may both be told so.
+    pub fn has_room(&self, tenant: &TenantId, viewer: &Viewer, max_connections: usize) -> bool {
+        self.tenant(tenant).map_or(max_connections > 0, |tenant| tenant.has_room(viewer, max_connections))
     }
 
     /// Puts a connection back to a position: from now on it takes its events from [`Hub::page`]. Tells where the tenant is,

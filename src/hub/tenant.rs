@@ -124,6 +124,10 @@ impl TenantHub {
         Ok(Joined { connection, mailbox, closing, position, resume })
     }
 
+    pub fn has_room(&self, viewer: &Viewer, max_connections: usize) -> bool {
+        self.state().has_room(viewer, max_connections)
+    }
+
     /// Puts a connection back to a position: from now on it takes its events from [`TenantHub::page`].
     pub fn rewind(&self, connection: &Connection, since: &Position) -> (Resume, Position) {
         let state = self.state();
@@ -228,7 +232,10 @@ impl TenantHub {
         let gap = Frame::gap(&state.epoch, state.offset + 1, reason);
         state.offset = position.offset;
         state.history.restart(position.offset);
-        state.tell_all(&gap);
+        // Whoever is still being shown what it missed finds this gap, and its own, on the way.
+        for connection in state.connections.iter().filter(|connection| connection.is_live()) {
+            connection.push(gap.clone());
+        }
     }
 
     /// Goes over to other offsets: those of all nodes, or this node's own again. Where they are others than before, every

@@ -43,13 +43,13 @@ pub fn parse(text: &str, tenant: &TenantId, viewer: &Viewer) -> (Value, Result<C
     let frame = match (word.as_deref(), viewer) {
         (Some("ping"), _) => Ok(ClientFrame::Ping),
         (Some("subscribe"), Viewer::Member { .. }) => subscribe(fields),
-        (Some("resume"), Viewer::Member { .. }) => resume(fields),
+        (Some("resume"), _) => resume(fields),
         (Some("auth"), Viewer::Member { .. }) => auth(fields),
         (Some("chat.message" | "chat.typing"), _) => publish(text, tenant, viewer),
         (Some(other), viewer) => {
             let known = match viewer {
                 Viewer::Member { .. } => "ping, subscribe, resume, auth, chat.message or chat.typing",
-                Viewer::Visitor { .. } => "ping, chat.message or chat.typing",
+                Viewer::Visitor { .. } => "ping, resume, chat.message or chat.typing",
             };
             let message = format!("{other:?} is nothing this client may send: {known}");
             Err(Refused { code: "unknown_type", message })

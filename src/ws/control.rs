@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::seat::Who;
 use crate::hub::Close;
 
 /// One control frame; its word stands in `type`, first.
@@ -53,6 +54,14 @@ pub enum Control<'a> {
 }
 
 impl Control<'_> {
+    pub fn auth_expiring(who: &Who) -> Self {
+        let expires_in_ms = match who {
+            Who::Member(identity) => identity.expires_in_ms().max(0),
+            Who::Visitor { .. } => 0,
+        };
+        Self::AuthExpiring { expires_in_ms }
+    }
+
     pub fn bye(close: &Close) -> Self {
         let &Close { code, reason, after_ms } = close;
         Self::Bye { code, reason, reconnect: may_reconnect(code), after_ms }

@@ -1,10 +1,8 @@
 //! What a client offers in its handshake, and what a refusal looks like as a close code.
 
-use axum::{
-    extract::WebSocketUpgrade,
-    http::{HeaderValue, StatusCode, header, request::Parts},
-};
+use axum::http::{StatusCode, header, request::Parts};
 
+use super::seat::Wish;
 use crate::{
     config::SocketConfig,
     event::Patterns,
@@ -24,10 +22,7 @@ pub struct Offer {
     pub token: Option<String>,
     /// `jackfield.v1` was among the subprotocols.
     pub speaks_ours: bool,
-    /// `?events=`.
-    pub events: Option<Patterns>,
-    /// `?since=<epoch>:<offset>`.
-    pub since: Option<Position>,
+    pub wish: Wish,
     /// What is wrong with it, found before the token is looked at.
     fault: Option<Problem>,
 }
@@ -39,12 +34,12 @@ impl Offer {
             match &*name {
                 "token" => offer.token = Some(value.into_owned()),
                 "events" => match Patterns::parse(value.split(',').map(str::trim).filter(|text| !text.is_empty())) {
-                    Ok(patterns) => offer.events = (!patterns.is_empty()).then_some(patterns),
+                    Ok(patterns) => offer.wish.events = (!patterns.is_empty()).then_some(patterns),
                     Err(message) => offer.fault = Some(Problem::bad_request("bad_pattern", message)),
                 },
                 "since" => {
-                    offer.since = Position::parse(&value);
-                    if offer.since.is_none() {
+                    offer.wish.since = Position::parse(&value);
+                    if offer.wish.since.is_none() {
                         let message = "`since` must be the `<epoch>:<offset>` of a frame";
                         offer.fault = Some(Problem::bad_request("bad_position", message));
                     }
@@ -81,12 +76,9 @@ impl Offer {
         self.fault.clone().map_or(Ok(()), Err)
     }
 
-    /// Echoes our protocol only, never the one that carries the token.
-    pub fn select(&self, mut upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-        if self.speaks_ours {
-            upgrade.set_selected_protocol(HeaderValue::from_static(OUR_PROTOCOL));
-        }
-        upgrade
+    /// Our protocol only is echoed, never the one that carries the token.
+    pub fn protocol(&self) -> Option<&'static str> {
+        self.speaks_ours.then_some(OUR_PROTOCOL)
     }
 }
 
@@ -98,7 +90,7 @@ pub fn close_of(problem: &Problem) -> Close {
         StatusCode::FORBIDDEN => (4403, "forbidden"),
         StatusCode::NOT_FOUND => (4404, "no_such_session"),
         StatusCode::TOO_MANY_REQUESTS => (4429, "rate_limited"),
-        StatusCode::SERVICE_UNAVAILABLE => (1013, "overloaded"),
+        StatusCode::SERVICE_UNAVAILABLE => (1013, problem.code),
         _ => (4400, "bad_request"),
     };
     Close { code, reason, after_ms: (code == 1013).then_some(OVERLOADED_AFTER_MS) }

@@ -5,17 +5,21 @@
 
 mod client;
 mod control;
+mod expiry;
+mod feed;
 mod handshake;
 mod limits;
 mod replay;
+mod seat;
 mod session;
+mod transport;
+mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, FromRequestParts, Path, Request, State, WebSocketUpgrade},
-    http::request::Parts,
+    extract::{ConnectInfo, Path, Request, State},
     response::Response,
     routing::get,
 };
@@ -23,13 +27,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::SocketConfig,
-    event::{SessionId, TenantId},
+    event::SessionId,
     http::{Api, Problem, bearer},
     store::SessionState,
 };
 use handshake::Offer;
-use limits::AddressLimiter;
-use session::{Session, Who};
+use limits::{AddressLimiter, TenantPaces};
+use seat::Who;
+use session::Session;
+use transport::{End, Transport};
+use wire::{Shards, Upgrade};
 
 /// What the handshakes reach. Cheap to clone.
 #[derive(Clone)]
@@ -39,13 +46,17 @@ struct SocketParts {
     api: Api,
     config: SocketConfig,
     visitors: AddressLimiter,
+    tenants: TenantPaces,
     /// Every session, so that a stop can wait for their ends.
     sessions: TaskTracker,
+    shards: Shards,
 }
 
 impl Sockets {
     pub fn new(api: Api, config: SocketConfig) -> Self {
-        let parts = SocketParts { api, config, visitors: AddressLimiter::default(), sessions: TaskTracker::new() };
+        let (visitors, tenants) = Default::default();
+        let parts =
+            SocketParts { api, config, visitors, tenants, sessions: TaskTracker::new(), shards: Shards::start() };
         Self(Arc::new(parts))
     }
 
@@ -64,7 +75,7 @@ impl Sockets {
 async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
-    let upgrade = upgrade(&mut parts).await?;
+    let upgrade = Upgrade::read(&mut parts)?;
     let token = bearer(&parts).or(offer.token.as_deref());
     let verified = offer.check().and_then(|()| match token {
         Some(token) => sockets.0.api.tokens.verify(token),
@@ -73,8 +84,8 @@ async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Resp
             "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`",
         )),
     });
-    match verified.and_then(|identity| sockets.has_room(&identity.tenant).map(|()| identity)) {
-        Ok(identity) => Ok(sockets.accept(upgrade, offer, Who::Member(identity), usize::MAX)),
+    match verified.map(Who::Member).and_then(|who| sockets.has_room(&who).map(|()| who)) {
+        Ok(who) => Ok(sockets.accept(upgrade, offer, who, usize::MAX)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
 }
@@ -90,15 +101,11 @@ async fn visitor(
 ) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
-    let upgrade = upgrade(&mut parts).await?;
+    let upgrade = Upgrade::read(&mut parts)?;
     match sockets.session_of(&offer, address, &session).await {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, MAX_VISITOR_MESSAGE)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
-}
-
-async fn upgrade(parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
-    WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Problem::upgrade_required())
 }
 
 impl Sockets {
@@ -108,45 +115,45 @@ impl Sockets {
         let unknown = || Problem::not_found("there is no such session, or it has ended");
         let session = SessionId::parse(session).map_err(|_| unknown())?;
         match self.0.api.store.session(&session).await? {
-            SessionState::Live(tenant) => self.has_room(&tenant).map(|()| Who::Visitor { tenant, session }),
+            SessionState::Live(tenant) => {
+                let who = Who::Visitor { tenant, session };
+                self.has_room(&who).map(|()| who)
+            }
             SessionState::Unknown | SessionState::Ended(_) => Err(unknown()),
         }
     }
 
     /// Told here, where a client can read it; kept by the hub, where two handshakes cannot pass at once.
-    fn has_room(&self, tenant: &TenantId) -> Result<(), Problem> {
-        if self.0.api.hub.counts(tenant).clients < self.0.config.max_connections_per_tenant {
+    fn has_room(&self, who: &Who) -> Result<(), Problem> {
+        if self.0.api.hub.has_room(who.tenant(), &who.viewer(), self.0.config.max_connections_per_tenant) {
             return Ok(());
         }
         Err(Problem::unavailable("too_many_connections", "the tenant has as many connections as it may have"))
     }
 
-    fn accept(&self, upgrade: WebSocketUpgrade, offer: Offer, who: Who, max_message: usize) -> Response {
-        let config = &self.0.config;
-        let max_message = config.max_message_bytes.min(max_message);
-        let (sockets, tracker) = (self.clone(), self.0.sessions.clone());
-        let upgrade = upgrade
-            .read_buffer_size(config.read_buffer_bytes)
-            .write_buffer_size(config.write_buffer_bytes)
-            .max_message_size(max_message)
-            .max_frame_size(max_message);
-        offer.select(upgrade).on_upgrade(move |socket| {
-            tracker
-                .track_future(async move { Session::run(&sockets.0.api, &sockets.0.config, who, offer, socket).await })
-        })
+    fn accept(&self, upgrade: Upgrade, offer: Offer, who: Who, max_message: usize) -> Response {
+        let max_message = self.0.config.max_message_bytes.min(max_message);
+        let (response, stream) = upgrade.accept(offer.protocol());
+        let (sockets, wish) = (self.clone(), offer.wish);
+        self.0.sessions.spawn(async move {
+            let Some(stream) = stream.await else { return };
+            let transport = Transport::new(stream, max_message, &sockets.0.config);
+            Session::run(&sockets.0, who, wish, transport).await;
+        });
+        response
     }
 
-    fn refuse(&self, upgrade: WebSocketUpgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
+    fn refuse(&self, upgrade: Upgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
         if !offer.speaks_ours {
             return Err(problem);
         }
         let close = handshake::close_of(&problem);
-        let upgrade = upgrade
-            .read_buffer_size(self.0.config.read_buffer_bytes)
-            .write_buffer_size(self.0.config.write_buffer_bytes)
-            .max_message_size(MAX_VISITOR_MESSAGE)
-            .max_frame_size(MAX_VISITOR_MESSAGE);
-        let tracker = self.0.sessions.clone();
-        Ok(offer.select(upgrade).on_upgrade(move |socket| tracker.track_future(session::close_at_once(socket, close))))
+        let (response, stream) = upgrade.accept(offer.protocol());
+        let sockets = self.clone();
+        self.0.sessions.spawn(async move {
+            let Some(stream) = stream.await else { return };
+            Transport::new(stream, MAX_VISITOR_MESSAGE, &sockets.0.config).end(End::Close(close)).await;
+        });
+        Ok(response)
     }
 }

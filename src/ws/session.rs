@@ -1,185 +1,67 @@
-//! One connection's life: welcome, frames out, messages in, pings, the token's end, and the close.
+//! One socket's life: welcome, frames out, messages in, pings, the token's end, and the close.
 
-use std::{
-    error::Error as _,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use axum::{
-    body::Bytes,
-    extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket},
-};
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
-use governor::DefaultDirectRateLimiter;
 use serde_json::Value;
 
 use super::{
+    SocketParts,
     client::{self, ClientFrame},
     control::Control,
-    handshake::Offer,
-    limits,
-    replay::{Replay, Step},
+    expiry::{Due, Expiry},
+    feed::{Busy, Feed},
+    handshake::close_of,
+    limits::{Over, Pace},
+    seat::{Seat, Who, Wish},
+    transport::{End, Transport},
+    wire::{Opcode, Said, encode},
 };
 use crate::{
-    config::SocketConfig,
-    event::{Patterns, SessionId, TenantId},
-    http::{Api, Identity, Problem},
-    hub::{Close, ConnectionLimits, Filter, Frame, JoinError, Joined, Page, Position, Resume, Viewer},
-    store::SessionState,
+    event::Draft,
+    http::Problem,
+    hub::{Closing, Frame, Position},
 };
 
-/// Frames put into one write.
-const MAX_FRAMES_PER_WRITE: usize = 64;
-/// A member is told this long before its token ends, and closed this long after.
-const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
-const EXPIRY_GRACE: Duration = Duration::from_secs(25);
-/// How long a close may take that a slow client has to read its way to.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
-const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
-/// What may wait for a visitor.
-const MAX_VISITOR_QUEUE_BYTES: usize = 128 * 1024;
-/// Messages over the limit that are answered before the connection is closed.
-const MAX_RATE_WARNINGS: u32 = 20;
-
-pub enum Who {
-    Member(Identity),
-    Visitor { tenant: TenantId, session: SessionId },
-}
-
 pub struct Session<'a> {
-    api: &'a Api,
-    config: &'a SocketConfig,
+    parts: &'a SocketParts,
     who: Who,
-    joined: Joined,
-    /// What it missed and has not been shown yet.
-    replay: Option<Replay>,
-    sink: SplitSink<WebSocket, Message>,
-    stream: SplitStream<WebSocket>,
+    transport: Transport,
+    feed: Feed,
+    closing: Closing,
     last_heard: Instant,
     next_ping: Instant,
-    /// When to tell of the token's end, and when it has come.
-    notice_at: Option<Instant>,
-    expires_at: Option<Instant>,
-    rate: Option<DefaultDirectRateLimiter>,
-    rate_warnings: u32,
-}
-
-/// Why a session ends.
-enum End {
-    /// We close, for a reason.
-    Close(Close),
-    /// The client closed, or is gone.
-    Gone,
+    expiry: Expiry,
+    pace: Pace,
 }
 
 impl<'a> Session<'a> {
-    pub async fn run(api: &'a Api, config: &'a SocketConfig, who: Who, offer: Offer, socket: WebSocket) {
-        let (tenant, viewer, max_queue_bytes) = match &who {
-            Who::Member(identity) => {
-                let viewer = Viewer::Member { user: identity.user.clone() };
-                (identity.tenant.clone(), viewer, config.max_queue_bytes)
-            }
-            Who::Visitor { tenant, session } => {
-                let viewer = Viewer::Visitor { session: session.clone() };
-                (tenant.clone(), viewer, MAX_VISITOR_QUEUE_BYTES.min(config.max_queue_bytes))
-            }
+    pub async fn run(parts: &'a SocketParts, who: Who, wish: Wish, transport: Transport) {
+        let seat = match Seat::take(&parts.api, &parts.config, &who, wish).await {
+            Ok(seat) => seat,
+            Err(problem) => return transport.end(End::Close(close_of(&problem))).await,
         };
-        let limits =
-            ConnectionLimits { max_queue_bytes, max_connections_per_tenant: config.max_connections_per_tenant };
-        let allowed = match &who {
-            Who::Member(identity) => identity.events.clone(),
-            Who::Visitor { .. } => None,
-        };
-        // Given with the join: no event may come in between.
-        let filter = Filter { allowed, wanted: offer.events.clone().unwrap_or_else(Patterns::all) };
-        // Until the end: the tenant's events come from all nodes.
-        let _stay = match api.relay.enter(&tenant).await {
-            Ok(stay) => stay,
-            Err(error) => {
-                tracing::warn!("a connection was put off: {error}");
-                return close_at_once(socket, Close { code: 1013, reason: "overloaded", after_ms: Some(1000) }).await;
-            }
-        };
-        let joined = match api.hub.join(&tenant, viewer, filter, limits, offer.since.as_ref()) {
-            Ok(joined) => joined,
-            Err(refused) => {
-                let reason = match refused {
-                    JoinError::TenantFull => "too_many_connections",
-                    JoinError::Stopping => "draining",
-                };
-                return close_at_once(socket, Close { code: 1013, reason, after_ms: Some(1000) }).await;
-            }
-        };
-        let (sink, stream) = socket.split();
+        let (welcome, pace) = (seat.welcome(&who, &parts.config), Pace::of(&who));
+        let Seat { feed, closing, gap, stay } = seat;
         let now = Instant::now();
-        let rate = matches!(who, Who::Visitor { .. }).then(limits::visitor_messages);
-        let mut session = Self {
-            api,
-            config,
-            who,
-            replay: Replay::at_start(joined.resume, &joined.position),
-            joined,
-            sink,
-            stream,
-            last_heard: now,
-            next_ping: now + config.ping_interval,
-            notice_at: None,
-            expires_at: None,
-            rate,
-            rate_warnings: 0,
-        };
-        session.note_expiry();
-        let end = match session.begin().await {
+        let (next_ping, expiry) = (now + parts.config.ping_interval, Expiry::of(&who, now));
+        let mut session = Self { parts, who, transport, feed, closing, last_heard: now, next_ping, expiry, pace };
+        let end = match session.begin(welcome, gap).await {
             Ok(()) => session.serve().await,
             Err(end) => end,
         };
-        api.hub.leave(&session.joined.connection);
-        if let End::Close(close) = end {
-            close_politely(&mut session.sink, &close).await;
-        }
-        // Ours is to be read, or the client's own to be answered.
-        await_answer(&mut session.stream).await;
+        Seat::leave(&parts.api, &session.feed, stay);
+        session.transport.end(end).await;
     }
 
-    async fn begin(&mut self) -> Result<(), End> {
-        if let Who::Visitor { session, .. } = &self.who {
-            // It may have ended between the handshake and the join, when there was no connection yet to be closed.
-            match self.api.store.session(session).await {
-                Ok(SessionState::Live(_)) => {}
-                Ok(_) => return Err(ours(4404, "session_ended")),
-                Err(_) => return Err(ours(4500, "database_unavailable")),
-            }
-        }
-        self.welcome().await
-    }
-
-    async fn welcome(&mut self) -> Result<(), End> {
-        let Position { epoch, offset } = self.joined.position.clone();
-        let (user, expires_in_ms) = match &self.who {
-            Who::Member(identity) => (Some(identity.user.as_str().to_owned()), Some(identity.expires_in_ms())),
-            Who::Visitor { .. } => (None, None),
-        };
-        let connection = &self.joined.connection;
-        let welcome = Control::Welcome {
-            connection_id: &connection.id,
-            user_id: user.as_deref(),
-            tenant_id: connection.tenant.as_str(),
-            epoch: &epoch,
-            offset,
-            ping_interval_ms: u64::try_from(self.config.ping_interval.as_millis()).unwrap_or(u64::MAX),
-            expires_in_ms,
-            offline: 0,
-        };
-        let frame = welcome.to_json();
-        self.say_json(frame).await?;
-        self.tell_gap(self.joined.resume, &epoch).await
+    async fn begin(&mut self, welcome: String, gap: Option<Frame>) -> Result<(), End> {
+        let first = std::iter::once(Frame::new(welcome)).chain(gap);
+        self.transport.send_all(first, self.closing.closed()).await?;
+        self.transport.attach(&self.feed.outbox(), &self.parts.shards);
+        Ok(())
     }
 
     async fn serve(&mut self) -> End {
-        let mut frames = Vec::with_capacity(MAX_FRAMES_PER_WRITE);
+        let (wire, mut missed) = (self.transport.wire(), Vec::new());
         loop {
             let wake = self.next_wake();
             // Looked at first: a connection that always has something to read or write would never come to it.
@@ -191,12 +73,12 @@ impl<'a> Session<'a> {
             }
             let ended = tokio::select! {
                 biased;
-                close = self.joined.closing.closed() => Err(End::Close(close)),
-                message = self.stream.next() => self.hear(message).await,
-                () = std::future::ready(()), if self.replay.is_some() => self.show_missed(&mut frames).await,
-                received = self.joined.mailbox.frames(&mut frames, MAX_FRAMES_PER_WRITE) => {
-                    if received == 0 { Err(End::Gone) } else { self.write(&mut frames).await }
+                close = self.closing.closed() => Err(End::Close(close)),
+                said = self.transport.hear() => self.hear(said).await,
+                more = self.feed.missed(&self.parts.api, &mut missed), if self.feed.is_replaying() => {
+                    if more { self.write(&mut missed).await } else { Ok(()) }
                 }
+                () = wire.attend() => Err(End::Gone),
                 () = tokio::time::sleep_until(wake.into()) => Ok(()),
             };
             if let Err(end) = ended {
@@ -206,62 +88,56 @@ impl<'a> Session<'a> {
     }
 
     fn next_wake(&self) -> Instant {
-        let silence = self.last_heard + self.config.pong_timeout;
-        [self.notice_at, self.expires_at].into_iter().flatten().fold(self.next_ping.min(silence), Instant::min)
+        let silence = self.last_heard + self.parts.config.pong_timeout;
+        self.expiry.next().into_iter().fold(self.next_ping.min(silence), Instant::min)
     }
 
     async fn look_at_clock(&mut self) -> Result<(), End> {
         let now = Instant::now();
-        if now >= self.last_heard + self.config.pong_timeout {
-            return Err(ours(4512, "no_pong"));
+        if now >= self.last_heard + self.parts.config.pong_timeout {
+            return Err(End::ours(4512, "no_pong"));
         }
-        if self.expires_at.is_some_and(|at| now >= at) {
-            return Err(ours(4419, "token_expired"));
-        }
-        if self.notice_at.is_some_and(|at| now >= at) {
-            self.notice_at = None;
-            if let Who::Member(identity) = &self.who {
-                let notice = Control::AuthExpiring { expires_in_ms: identity.expires_in_ms().max(0) };
-                self.say(notice).await?;
-            }
+        match self.expiry.due(now) {
+            Due::Nothing => {}
+            Due::Notice => self.say(Control::auth_expiring(&self.who)).await?,
+            Due::End => return Err(End::ours(4419, "token_expired")),
         }
         if now >= self.next_ping {
-            self.next_ping = now + self.config.ping_interval;
-            self.send(Message::Ping(Bytes::new())).await?;
+            self.next_ping = now + self.parts.config.ping_interval;
+            let ping = encode(Opcode::Ping, &[]);
+            self.transport.send_raw(ping, self.closing.closed()).await?;
         }
         Ok(())
     }
 
-    fn note_expiry(&mut self) {
-        let Who::Member(identity) = &self.who else { return };
-        let left = Duration::from_millis(identity.expires_in_ms().max(0).unsigned_abs());
-        let now = Instant::now();
-        self.notice_at = now.checked_add(left.saturating_sub(EXPIRY_NOTICE));
-        self.expires_at = now.checked_add(left + EXPIRY_GRACE);
+    async fn hear(&mut self, said: Result<Said, End>) -> Result<(), End> {
+        self.last_heard = Instant::now();
+        match said? {
+            Said::Text(text) if self.may_speak().await? => self.obey(&text).await,
+            // Each of its pings is answered below us.
+            Said::Ping(_) => self.may_speak().await.map(|_| ()),
+            Said::Binary(_) => Err(End::ours(1003, "text_only")),
+            Said::Text(_) | Said::Pong(_) | Said::Close(_) => Ok(()),
+        }
     }
 
-    async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
-        self.last_heard = Instant::now();
-        match message {
-            Some(Ok(Message::Text(text))) => self.obey(&text).await,
-            Some(Ok(Message::Binary(_))) => Err(ours(1003, "text_only")),
-            // Pings are answered below us.
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
-            Some(Err(error)) => Err(protocol_end(&error)),
-        }
+    /// Whether the connection, and its tenant, may say one thing more now.
+    async fn may_speak(&mut self) -> Result<bool, End> {
+        let connection = &self.feed.connection;
+        let message = match self.pace.check(self.last_heard) {
+            Err(Over::Closed) => return Err(End::ours(4429, "rate_limited")),
+            Err(Over::Refused) => {
+                format!("at most {} messages a second; this one was not taken", self.pace.per_second)
+            }
+            Ok(()) if self.parts.tenants.has_room(&connection.viewer, &connection.tenant) => return Ok(true),
+            Ok(()) => "the tenant's connections send more than they may; this message was not taken".to_owned(),
+        };
+        self.say(Control::Error { code: "rate_limited", message: &message, reference: &Value::Null }).await?;
+        Ok(false)
     }
 
     async fn obey(&mut self, text: &str) -> Result<(), End> {
-        if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
-            self.rate_warnings += 1;
-            if self.rate_warnings > MAX_RATE_WARNINGS {
-                return Err(ours(4429, "rate_limited"));
-            }
-            let message = "at most 5 messages a second; this one was not taken";
-            return self.say(Control::Error { code: "rate_limited", message, reference: &Value::Null }).await;
-        }
-        let connection = &self.joined.connection;
+        let connection = &self.feed.connection;
         let (reference, frame) = client::parse(text, &connection.tenant, &connection.viewer);
         match frame {
             Ok(ClientFrame::Ping) => self.say(Control::Pong { reference: &reference }).await,
@@ -272,31 +148,39 @@ impl<'a> Session<'a> {
             }
             Ok(ClientFrame::Resume(since)) => self.resume(&since, &reference).await,
             Ok(ClientFrame::Auth { token }) => self.renew(&token, &reference).await,
-            Ok(ClientFrame::Publish(draft)) => {
-                let tenant = connection.tenant.clone();
-                match self.api.broadcaster.publish(&tenant, *draft).await {
-                    Ok(_) => Ok(()),
-                    Err(error) => {
-                        let message = error.to_string();
-                        let code = Problem::from(error).code;
-                        self.say(Control::Error { code, message: &message, reference: &reference }).await
-                    }
-                }
-            }
+            Ok(ClientFrame::Publish(draft)) => self.publish(*draft, &reference).await,
             Err(refused) => {
                 self.say(Control::Error { code: refused.code, message: &refused.message, reference: &reference }).await
             }
         }
     }
 
+    async fn publish(&mut self, draft: Draft, reference: &Value) -> Result<(), End> {
+        let tenant = self.feed.connection.tenant.clone();
+        let published = tokio::select! {
+            biased;
+            // Revoked or stopped while the database takes its time. The event goes its way all the same.
+            close = self.closing.closed() => return Err(End::Close(close)),
+            published = self.parts.api.broadcaster.publish(&tenant, draft) => published,
+        };
+        match published {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let message = error.to_string();
+                let code = Problem::from(error).code;
+                self.say(Control::Error { code, message: &message, reference }).await
+            }
+        }
+    }
+
     async fn renew(&mut self, token: &str, reference: &Value) -> Result<(), End> {
         let Who::Member(current) = &self.who else { return Ok(()) };
-        let refused = match self.api.tokens.verify(token) {
+        let refused = match self.parts.api.tokens.verify(token) {
             Ok(new) if new.tenant == current.tenant && new.user == current.user => {
                 let renewed = Control::AuthOk { expires_in_ms: new.expires_in_ms() };
-                self.joined.connection.allow(new.events.clone());
+                self.feed.connection.allow(new.events.clone());
                 self.who = Who::Member(new);
-                self.note_expiry();
+                self.expiry = Expiry::of(&self.who, Instant::now());
                 return self.say(renewed).await;
             }
             Ok(_) => "the token is for another tenant or user",
@@ -306,61 +190,20 @@ impl<'a> Session<'a> {
     }
 
     async fn resume(&mut self, since: &Position, reference: &Value) -> Result<(), End> {
-        if self.replay.is_some() {
-            let message = "a resume is under way: wait for its events";
-            return self.say(Control::Error { code: "busy", message, reference }).await;
-        }
-        let (resume, top) = self.api.hub.rewind(&self.joined.connection, since);
-        self.replay = Replay::later(resume, &self.joined.position, &top);
-        self.tell_gap(resume, &top.epoch).await
-    }
-
-    async fn tell_gap(&mut self, resume: Resume, epoch: &str) -> Result<(), End> {
-        match resume {
-            Resume::Gap { from, reason } => self.write(&mut vec![Frame::gap(epoch, from, reason)]).await,
-            Resume::None | Resume::After(_) => Ok(()),
-        }
-    }
-
-    /// One page of what the client missed.
-    async fn show_missed(&mut self, frames: &mut Vec<Frame>) -> Result<(), End> {
-        let Some(replay) = &mut self.replay else { return Ok(()) };
-        match replay.step() {
-            Step::Drain => self.joined.mailbox.waiting(frames),
-            Step::Page { after, until } => {
-                match self.api.hub.page(&self.joined.connection, &replay.epoch, after, until) {
-                    Page::Frames(page, next) => {
-                        replay.after = next;
-                        frames.extend(page);
-                    }
-                    Page::Live => self.replay = None,
-                    Page::Trimmed { start } => {
-                        let connection = &self.joined.connection;
-                        match self.api.relay.older(&connection.tenant, &replay.epoch, after, start).await {
-                            Some((older, next)) => {
-                                let seen = older.into_iter().filter(|(routing, _)| connection.sees(routing));
-                                frames.extend(seen.map(|(_, frame)| frame));
-                                replay.after = next;
-                            }
-                            None => {
-                                frames.push(Frame::gap(&replay.epoch, after + 1, "trimmed"));
-                                replay.after = start;
-                            }
-                        }
-                    }
-                }
+        match self.feed.rewind(&self.parts.api, since) {
+            Ok(gap) => self.write(&mut gap.into_iter().collect()).await,
+            Err(Busy) => {
+                let message = "a resume is under way: wait for its events";
+                self.say(Control::Error { code: "busy", message, reference }).await
             }
         }
-        self.write(frames).await
     }
 
     async fn write(&mut self, frames: &mut Vec<Frame>) -> Result<(), End> {
         if frames.is_empty() {
             return Ok(());
         }
-        // Made from a String, so it is UTF-8.
-        let text = |frame: Frame| Message::Text(Utf8Bytes::try_from(frame.bytes()).unwrap_or_default());
-        self.send_all(frames.drain(..).map(text)).await
+        self.transport.send_all(frames.drain(..), self.closing.closed()).await
     }
 
     async fn say(&mut self, control: Control<'_>) -> Result<(), End> {
@@ -369,76 +212,6 @@ impl<'a> Session<'a> {
 
     /// For a frame that borrows from this session.
     async fn say_json(&mut self, json: String) -> Result<(), End> {
-        self.send(Message::Text(json.into())).await
+        self.transport.send_all(std::iter::once(Frame::new(json)), self.closing.closed()).await
     }
-
-    async fn send(&mut self, message: Message) -> Result<(), End> {
-        self.send_all(std::iter::once(message)).await
-    }
-
-    /// Feeds all, flushes once. A client that does not read holds us here: until its queue is over its limit, or for the
-    /// time in which it should have been heard of.
-    async fn send_all(&mut self, messages: impl Iterator<Item = Message>) -> Result<(), End> {
-        let sink = &mut self.sink;
-        let sending = async {
-            for message in messages {
-                sink.feed(message).await?;
-            }
-            sink.flush().await
-        };
-        tokio::select! {
-            biased;
-            sent = sending => sent.map_err(|_| End::Gone),
-            close = self.joined.closing.closed() => Err(End::Close(close)),
-            () = tokio::time::sleep(self.config.pong_timeout) => Err(ours(4512, "no_pong")),
-        }
-    }
-}
-
-fn ours(code: u16, reason: &'static str) -> End {
-    End::Close(Close { code, reason, after_ms: None })
-}
-
-/// Each fault of the protocol has its code (RFC 6455 §7.4.1).
-fn protocol_end(error: &axum::Error) -> End {
-    use tungstenite::Error;
-    match error.source().and_then(|source| source.downcast_ref::<Error>()) {
-        Some(Error::Capacity(_)) => ours(1009, "too_big"),
-        Some(Error::Utf8(_)) => ours(1007, "not_utf8"),
-        Some(Error::Protocol(_)) => ours(1002, "protocol_error"),
-        _ => End::Gone,
-    }
-}
-
-/// Says goodbye and closes, within one deadline.
-async fn close_politely<S>(sink: &mut S, close: &Close)
-where
-    S: futures_util::Sink<Message> + Unpin,
-{
-    let frame = CloseFrame { code: close.code, reason: Utf8Bytes::from_static(close.reason) };
-    let goodbye = async {
-        // 1002, 1003, 1007 and 1009 say it all: the client does not speak our protocol.
-        if !matches!(close.code, 1002 | 1003 | 1007 | 1009) {
-            sink.feed(Message::Text(Control::bye(close).to_json().into())).await?;
-        }
-        sink.feed(Message::Close(Some(frame))).await?;
-        sink.flush().await
-    };
-    // A client that is gone, or never reads, needs no goodbye.
-    let _ = tokio::time::timeout(CLOSE_DEADLINE, goodbye).await;
-}
-
-/// Waits for the client's own close: hanging up before it has read ours could take the code with it.
-async fn await_answer<S>(stream: &mut S)
-where
-    S: futures_util::Stream<Item = Result<Message, axum::Error>> + Unpin,
-{
-    let answered = async { while let Some(Ok(_)) = stream.next().await {} };
-    let _ = tokio::time::timeout(ANSWER_DEADLINE, answered).await;
-}
-
-/// Refuses a client that cannot read a status.
-pub async fn close_at_once(mut socket: WebSocket, close: Close) {
-    close_politely(&mut socket, &close).await;
-    await_answer(&mut socket).await;
 }

@@ -188,36 +188,3 @@ async fn a_socket_sees_an_event_that_a_webhook_is_owed_too() {
     assert_eq!(socket.expect_event("call.incoming").await["id"], id.as_str());
     assert_eq!(receiver.expect_delivery().await.json()["id"], id.as_str());
 }
-
-/// There is no history to replay from: what may have been missed is said, and nothing is said when nothing was.
-#[tokio::test]
-async fn a_client_that_comes_back_is_told_of_its_gap() {
-    let mut server = Server::start().await;
-    let mut socket = server.socket_with(Token::of("acme").role("agent"), "/ws").await;
-    server.publish("acme", json!({"type": "call.incoming"})).await;
-    let seen = socket.expect_event("call.incoming").await["offset"].as_u64().expect("an offset");
-    let token = Token::of("acme").role("agent").sign();
-    let welcome = server.dial("/ws").bearer(&token).open().await.expect_welcome().await;
-    let epoch = welcome["epoch"].as_str().expect("an epoch").to_owned();
-
-    let mut complete = server.dial(&format!("/ws?since={epoch}:{seen}")).bearer(&token).open().await;
-    complete.expect_welcome().await;
-    complete.send(json!({"type": "resume", "epoch": epoch, "offset": seen})).await;
-    complete.send(json!({"type": "ping"})).await;
-    complete.expect_control("pong").await;
-    server.publish("acme", json!({"type": "call.ended"})).await;
-    complete.expect_silence_until("call.ended").await;
-
-    let mut behind = server.dial(&format!("/ws?since={epoch}:{seen}")).bearer(&token).open().await;
-    behind.expect_welcome().await;
-    let gap = behind.expect_control("gap").await;
-    assert_eq!((&gap["from"], &gap["reason"]), (&json!(seen + 1), &json!("no_history")));
-
-    server.kill();
-    server.restart().await;
-    let mut elsewhere = server.dial("/ws").bearer(&token).open().await;
-    elsewhere.expect_welcome().await;
-    elsewhere.send(json!({"type": "resume", "epoch": epoch, "offset": seen})).await;
-    let gap = elsewhere.expect_control("gap").await;
-    assert_eq!((&gap["from"], &gap["reason"]), (&json!(1), &json!("epoch_changed")));
-}

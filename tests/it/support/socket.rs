@@ -142,6 +142,23 @@ impl Socket {
         }
     }
 
+    /// The next frame, which must be this control frame: no event may come before it.
+    pub async fn expect_next_control(&mut self, word: &str) -> Value {
+        let frame = self.expect_any().await;
+        assert!(frame.value["id"].is_null() && frame.value["type"] == word, "expected {word}, got {}", frame.text);
+        frame.value
+    }
+
+    /// Whatever comes next; presence is passed over.
+    pub async fn expect_any(&mut self) -> Frame {
+        loop {
+            let frame = self.frame(PATIENCE, "a frame").await;
+            if !frame.value["type"].as_str().unwrap_or_default().starts_with("agent.presence.") {
+                return frame;
+            }
+        }
+    }
+
     /// Reads until `marker`, which the test has published after all else, and fails if any event came before it.
     pub async fn expect_silence_until(&mut self, marker: &str) {
         self.expect_event(marker).await;

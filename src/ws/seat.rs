@@ -1,0 +1,120 @@
+//! A place among a tenant's connections: taken and given up in the same way by sockets and streams.
+
+use super::{control::Control, feed::Feed};
+use crate::{
+    broadcaster::Stay,
+    config::SocketConfig,
+    event::{Patterns, SessionId, TenantId},
+    http::{Api, Identity, Problem},
+    hub::{Closing, ConnectionLimits, Filter, Frame, JoinError, Position, Viewer},
+    store::SessionState,
+};
+
+/// What may wait for a visitor.
+const MAX_VISITOR_QUEUE_BYTES: usize = 128 * 1024;
+
+pub enum Who {
+    Member(Identity),
+    Visitor { tenant: TenantId, session: SessionId },
+}
+
+impl Who {
+    pub fn tenant(&self) -> &TenantId {
+        match self {
+            Self::Member(identity) => &identity.tenant,
+            Self::Visitor { tenant, .. } => tenant,
+        }
+    }
+
+    pub fn viewer(&self) -> Viewer {
+        match self {
+            Self::Member(identity) => Viewer::Member { user: identity.user.clone() },
+            Self::Visitor { session, .. } => Viewer::Visitor { session: session.clone() },
+        }
+    }
+}
+
+/// What a connection asks for when it comes.
+#[derive(Debug, Default)]
+pub struct Wish {
+    /// `?events=`.
+    pub events: Option<Patterns>,
+    /// Where the last connection ended.
+    pub since: Option<Position>,
+}
+
+pub struct Seat {
+    pub feed: Feed,
+    pub closing: Closing,
+    /// Goes right behind the welcome.
+    pub gap: Option<Frame>,
+    /// Until the end: the tenant's events come from all nodes.
+    pub stay: Stay,
+}
+
+impl Seat {
+    /// # Errors
+    /// 503: no room, no Redis, or a stop; 404: the session has ended meanwhile.
+    pub async fn take(api: &Api, config: &SocketConfig, who: &Who, wish: Wish) -> Result<Self, Problem> {
+        let (allowed, max_queue_bytes) = match who {
+            Who::Member(identity) => (identity.events.clone(), config.max_queue_bytes),
+            Who::Visitor { .. } => (None, MAX_VISITOR_QUEUE_BYTES.min(config.max_queue_bytes)),
+        };
+        let tenant = who.tenant();
+        let limits =
+            ConnectionLimits { max_queue_bytes, max_connections_per_tenant: config.max_connections_per_tenant };
+        // Given with the join: no event may come in between.
+        let filter = Filter { allowed, wanted: wish.events.unwrap_or_else(Patterns::all) };
+        let stay = api.relay.enter(tenant).await.map_err(|error| {
+            tracing::warn!("a connection was put off: {error}");
+            Problem::unavailable("overloaded", "the tenant's events cannot be followed now")
+        })?;
+        let joined = api.hub.join(tenant, who.viewer(), filter, limits, wish.since.as_ref()).map_err(|refused| {
+            let code = match refused {
+                JoinError::TenantFull => "too_many_connections",
+                JoinError::Stopping => "draining",
+            };
+            Problem::unavailable(code, refused.to_string())
+        })?;
+        let (feed, closing, gap) = Feed::new(joined);
+        let seat = Self { feed, closing, gap, stay };
+        if let Who::Visitor { session, .. } = who {
+            // It may have ended between the handshake and the join, when there was no connection yet to be closed.
+            let ended = match api.store.session(session).await {
+                Ok(SessionState::Live(_)) => None,
+                Ok(_) => Some(Problem::not_found("the session has ended")),
+                Err(error) => Some(error.into()),
+            };
+            if let Some(problem) = ended {
+                let Self { feed, stay, .. } = seat;
+                Self::leave(api, &feed, stay);
+                return Err(problem);
+            }
+        }
+        Ok(seat)
+    }
+
+    pub fn leave(api: &Api, feed: &Feed, stay: Stay) {
+        api.hub.leave(&feed.connection);
+        drop(stay);
+    }
+
+    pub fn welcome(&self, who: &Who, config: &SocketConfig) -> String {
+        let (user, expires_in_ms) = match who {
+            Who::Member(identity) => (Some(identity.user.as_str()), Some(identity.expires_in_ms())),
+            Who::Visitor { .. } => (None, None),
+        };
+        let (connection, Position { epoch, offset }) = (&self.feed.connection, &self.feed.position);
+        Control::Welcome {
+            connection_id: &connection.id,
+            user_id: user,
+            tenant_id: connection.tenant.as_str(),
+            epoch,
+            offset: *offset,
+            ping_interval_ms: u64::try_from(config.ping_interval.as_millis()).unwrap_or(u64::MAX),
+            expires_in_ms,
+            offline: 0,
+        }
+        .to_json()
+    }
+}
