@@ -7,8 +7,8 @@
 mod fan_out;
 mod notices;
 mod owed;
-mod relay;
 mod presence;
+mod relay;
 mod traces;
 mod typed;
 
