@@ -87,15 +87,17 @@ impl Seat {
             };
             if let Some(problem) = ended {
                 let Self { feed, stay, .. } = seat;
-                Self::leave(api, &feed, stay);
+                Self::leave(api, feed, stay);
                 return Err(problem);
             }
         }
         Ok(seat)
     }
 
-    pub fn leave(api: &Api, feed: &Feed, stay: Stay) {
+    /// What still waits is forgotten at once: a slow goodbye must not keep it.
+    pub fn leave(api: &Api, feed: Feed, stay: Stay) {
         api.hub.leave(&feed.connection);
+        drop(feed);
         drop(stay);
     }
 

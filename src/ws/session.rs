@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
             Ok(()) => session.serve().await,
             Err(end) => end,
         };
-        Seat::leave(&parts.api, &session.feed, stay);
+        Seat::leave(&parts.api, session.feed, stay);
         session.transport.end(end).await;
     }
 

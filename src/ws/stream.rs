@@ -100,7 +100,7 @@ async fn run(
         Ok(()) => stream.serve(first).await,
         Err(_) => End::Gone,
     };
-    Seat::leave(&parts.api, &stream.feed, stay);
+    Seat::leave(&parts.api, stream.feed, stay);
     if let End::Close(close) = end {
         // A client that is gone, or never reads, needs no goodbye.
         let _ = tokio::time::timeout(CLOSE_DEADLINE, stream.writes.send(goodbye(&close))).await;
