@@ -174,3 +174,11 @@ pub struct RedisSettings {
     #[arg(long, env = "REDIS_DB")]
     pub redis_db: Option<String>,
 }
+
+/// How a command meets a running server.
+#[derive(Debug, Default, Clone, Args)]
+pub struct ClientSettings {
+    /// The token to show; none for a public chat session
+    #[arg(long, env = "JACKFIELD_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}

@@ -14,6 +14,7 @@
 mod connection;
 mod frame;
 mod history;
+mod outbox;
 mod routing;
 mod tenant;
 
@@ -26,6 +27,7 @@ use serde::Serialize;
 
 pub use connection::{Close, Closing, Connection, ConnectionLimits, Filter, Mailbox, Viewer};
 pub use frame::{Frame, Position};
+pub use outbox::{Outbox, Ready};
 pub use routing::Routing;
 pub use tenant::{Page, Taken};
 

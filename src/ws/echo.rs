@@ -3,20 +3,21 @@
 use std::future::pending;
 
 use axum::{
-    extract::{Request, State, ws::Message},
+    extract::{Request, State},
     response::Response,
 };
 
 use super::{
     Sockets,
-    transport::{End, Said, Transport},
+    transport::{End, Transport},
+    wire::{Opcode, Said, Upgrade, encode},
 };
 use crate::http::Problem;
 
 pub async fn echo(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
-    let upgrade = super::upgrade(&mut parts).await?;
-    Ok(sockets.upgraded(upgrade, usize::MAX, |_, transport| run(transport)))
+    let upgrade = Upgrade::read(&mut parts)?;
+    Ok(sockets.upgraded(upgrade, None, usize::MAX, |_, transport| run(transport)))
 }
 
 async fn run(mut transport: Transport) {
@@ -30,9 +31,9 @@ async fn run(mut transport: Transport) {
 
 async fn repeat(transport: &mut Transport) -> Result<(), End> {
     let message = match transport.hear().await? {
-        Said::Text(text) => Message::Text(text),
-        Said::Binary(bytes) => Message::Binary(bytes),
-        Said::Ping | Said::Pong => return Ok(()),
+        Said::Text(text) => encode(Opcode::Text, text.as_bytes()),
+        Said::Binary(bytes) => encode(Opcode::Binary, &bytes),
+        Said::Ping(_) | Said::Pong(_) | Said::Close(_) => return Ok(()),
     };
-    transport.send_all(std::iter::once(message), pending()).await
+    transport.send_raw(message, pending()).await
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::replay::{Replay, Step};
 use crate::{
     http::Api,
-    hub::{Closing, Connection, Frame, Joined, Mailbox, Page, Position, Resume},
+    hub::{Closing, Connection, Frame, Joined, Mailbox, Outbox, Page, Position, Resume},
 };
 
 /// Frames put into one write.
@@ -50,9 +50,20 @@ impl Feed {
         Ok(gap(resume, &top))
     }
 
-    /// Waits for what comes next: frames for one write. False when nothing will ever come. May be given up at any time
-    /// without losing anything.
-    pub async fn next(&mut self, api: &Api, into: &mut Vec<Frame>) -> bool {
+    /// Waits for what comes next: frames for one write. May be given up at any time without losing anything.
+    pub async fn next(&mut self, api: &Api, into: &mut Vec<Frame>) {
+        if !self.missed(api, into).await {
+            self.mailbox.frames(into, MAX_FRAMES_PER_WRITE).await;
+        }
+    }
+
+    /// Where what comes live waits, for whoever takes it from there.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.mailbox.outbox()
+    }
+
+    /// The next of what it missed; false when nothing of that is left. May be given up at any time.
+    pub async fn missed(&mut self, api: &Api, into: &mut Vec<Frame>) -> bool {
         while let Some(replay) = &mut self.replay {
             match replay.step() {
                 Step::Drain => self.mailbox.waiting(into),
@@ -75,7 +86,7 @@ impl Feed {
             // A page of other people's events: somebody else's turn.
             tokio::task::yield_now().await;
         }
-        self.mailbox.frames(into, MAX_FRAMES_PER_WRITE).await > 0
+        false
     }
 }
 

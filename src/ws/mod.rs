@@ -16,12 +16,13 @@ mod seat;
 mod session;
 mod stream;
 mod transport;
+mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, FromRequestParts, Path, Request, State, WebSocketUpgrade},
+    extract::{ConnectInfo, Path, Request, State},
     http::request::Parts,
     response::Response,
     routing::get,
@@ -39,6 +40,7 @@ use limits::{AddressLimiter, TenantPaces};
 use seat::Who;
 use session::Session;
 use transport::{End, Transport};
+use wire::{Shards, Upgrade};
 
 /// What the handshakes reach. Cheap to clone.
 #[derive(Clone)]
@@ -51,12 +53,14 @@ struct SocketParts {
     tenants: TenantPaces,
     /// Every session, so that a stop can wait for their ends.
     sessions: TaskTracker,
+    shards: Shards,
 }
 
 impl Sockets {
     pub fn new(api: Api, config: SocketConfig) -> Self {
         let (visitors, tenants) = Default::default();
-        let parts = SocketParts { api, config, visitors, tenants, sessions: TaskTracker::new() };
+        let parts =
+            SocketParts { api, config, visitors, tenants, sessions: TaskTracker::new(), shards: Shards::start() };
         Self(Arc::new(parts))
     }
 
@@ -80,7 +84,7 @@ impl Sockets {
 async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
-    let upgrade = upgrade(&mut parts).await?;
+    let upgrade = Upgrade::read(&mut parts)?;
     match sockets.identify(&parts, &offer).and_then(|who| sockets.has_room(&who).map(|()| who)) {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, usize::MAX)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
@@ -98,15 +102,11 @@ async fn visitor(
 ) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
-    let upgrade = upgrade(&mut parts).await?;
+    let upgrade = Upgrade::read(&mut parts)?;
     match sockets.session_of(&offer, address, &session).await {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, MAX_VISITOR_MESSAGE)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
-}
-
-async fn upgrade(parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
-    WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Problem::upgrade_required())
 }
 
 impl Sockets {
@@ -143,45 +143,42 @@ impl Sockets {
         Err(Problem::unavailable("too_many_connections", "the tenant has as many connections as it may have"))
     }
 
-    fn accept(&self, upgrade: WebSocketUpgrade, offer: Offer, who: Who, max_message: usize) -> Response {
-        let upgrade = offer.select(upgrade);
-        let wish = offer.wish;
-        self.upgraded(upgrade, max_message, async move |sockets: Self, transport| {
+    fn accept(&self, upgrade: Upgrade, offer: Offer, who: Who, max_message: usize) -> Response {
+        let (protocol, wish) = (offer.protocol(), offer.wish);
+        self.upgraded(upgrade, protocol, max_message, async move |sockets: Self, transport| {
             Session::run(&sockets.0, who, wish, transport).await;
         })
     }
 
     /// A browser cannot read a status.
-    fn refuse(&self, upgrade: WebSocketUpgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
+    fn refuse(&self, upgrade: Upgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
         if !offer.speaks_ours {
             return Err(problem);
         }
         let end = End::Close(handshake::close_of(&problem));
-        let upgrade = offer.select(upgrade);
-        Ok(self.upgraded(upgrade, MAX_VISITOR_MESSAGE, |_, transport: Transport| transport.end(end)))
+        let run = |_, transport: Transport| transport.end(end);
+        Ok(self.upgraded(upgrade, offer.protocol(), MAX_VISITOR_MESSAGE, run))
     }
 
     /// Answers a handshake; what runs then is waited for by a stop.
     fn upgraded<F>(
         &self,
-        upgrade: WebSocketUpgrade,
+        upgrade: Upgrade,
+        protocol: Option<&'static str>,
         max_message: usize,
         run: impl FnOnce(Self, Transport) -> F + Send + 'static,
     ) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (sockets, config) = (self.clone(), &self.0.config);
-        let max_message = config.max_message_bytes.min(max_message);
-        let upgrade = upgrade
-            .read_buffer_size(config.read_buffer_bytes)
-            .write_buffer_size(config.write_buffer_bytes)
-            .max_message_size(max_message)
-            .max_frame_size(max_message);
-        upgrade.on_upgrade(async move |socket| {
-            let transport = Transport::new(socket, sockets.0.config.pong_timeout);
-            let sessions = sockets.0.sessions.clone();
-            sessions.track_future(run(sockets, transport)).await;
-        })
+        let (response, stream) = upgrade.accept(protocol);
+        let sockets = self.clone();
+        self.0.sessions.spawn(async move {
+            let Some(stream) = stream.await else { return };
+            let max_message = sockets.0.config.max_message_bytes.min(max_message);
+            let transport = Transport::new(stream, max_message, &sockets.0.config);
+            run(sockets, transport).await;
+        });
+        response
     }
 }

@@ -2,10 +2,6 @@
 
 use std::time::Instant;
 
-use axum::{
-    body::Bytes,
-    extract::ws::{Message, Utf8Bytes},
-};
 use serde_json::Value;
 
 use super::{
@@ -13,11 +9,12 @@ use super::{
     client::{self, ClientFrame},
     control::Control,
     expiry::{Due, Expiry},
-    feed::{Busy, Feed, MAX_FRAMES_PER_WRITE},
+    feed::{Busy, Feed},
     handshake::close_of,
     limits::{Over, Pace},
     seat::{Seat, Who, Wish},
-    transport::{End, Said, Transport},
+    transport::{End, Transport},
+    wire::{Opcode, Said, encode},
 };
 use crate::{
     event::Draft,
@@ -57,12 +54,14 @@ impl<'a> Session<'a> {
     }
 
     async fn begin(&mut self, welcome: String, gap: Option<Frame>) -> Result<(), End> {
-        self.say_json(welcome).await?;
-        self.write(&mut gap.into_iter().collect()).await
+        let first = std::iter::once(Frame::new(welcome)).chain(gap);
+        self.transport.send_all(first, self.closing.closed()).await?;
+        self.transport.attach(&self.feed.outbox(), &self.parts.shards);
+        Ok(())
     }
 
     async fn serve(&mut self) -> End {
-        let mut frames = Vec::with_capacity(MAX_FRAMES_PER_WRITE);
+        let (wire, mut missed) = (self.transport.wire(), Vec::new());
         loop {
             let wake = self.next_wake();
             // Looked at first: a connection that always has something to read or write would never come to it.
@@ -76,9 +75,10 @@ impl<'a> Session<'a> {
                 biased;
                 close = self.closing.closed() => Err(End::Close(close)),
                 said = self.transport.hear() => self.hear(said).await,
-                more = self.feed.next(&self.parts.api, &mut frames) => {
-                    if more { self.write(&mut frames).await } else { Err(End::Gone) }
+                more = self.feed.missed(&self.parts.api, &mut missed), if self.feed.is_replaying() => {
+                    if more { self.write(&mut missed).await } else { Ok(()) }
                 }
+                () = wire.attend() => Err(End::Gone),
                 () = tokio::time::sleep_until(wake.into()) => Ok(()),
             };
             if let Err(end) = ended {
@@ -104,7 +104,8 @@ impl<'a> Session<'a> {
         }
         if now >= self.next_ping {
             self.next_ping = now + self.parts.config.ping_interval;
-            self.send(Message::Ping(Bytes::new())).await?;
+            let ping = encode(Opcode::Ping, &[]);
+            self.transport.send_raw(ping, self.closing.closed()).await?;
         }
         Ok(())
     }
@@ -114,9 +115,9 @@ impl<'a> Session<'a> {
         match said? {
             Said::Text(text) if self.may_speak().await? => self.obey(&text).await,
             // Each of its pings is answered below us.
-            Said::Ping => self.may_speak().await.map(|_| ()),
+            Said::Ping(_) => self.may_speak().await.map(|_| ()),
             Said::Binary(_) => Err(End::ours(1003, "text_only")),
-            Said::Text(_) | Said::Pong => Ok(()),
+            Said::Text(_) | Said::Pong(_) | Said::Close(_) => Ok(()),
         }
     }
 
@@ -202,9 +203,7 @@ impl<'a> Session<'a> {
         if frames.is_empty() {
             return Ok(());
         }
-        // Made from a String, so it is UTF-8.
-        let text = |frame: Frame| Message::Text(Utf8Bytes::try_from(frame.bytes()).unwrap_or_default());
-        self.transport.send_all(frames.drain(..).map(text), self.closing.closed()).await
+        self.transport.send_all(frames.drain(..), self.closing.closed()).await
     }
 
     async fn say(&mut self, control: Control<'_>) -> Result<(), End> {
@@ -213,10 +212,6 @@ impl<'a> Session<'a> {
 
     /// For a frame that borrows from this session.
     async fn say_json(&mut self, json: String) -> Result<(), End> {
-        self.send(Message::Text(json.into())).await
-    }
-
-    async fn send(&mut self, message: Message) -> Result<(), End> {
-        self.transport.send_all(std::iter::once(message), self.closing.closed()).await
+        self.transport.send_all(std::iter::once(Frame::new(json)), self.closing.closed()).await
     }
 }

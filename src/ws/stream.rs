@@ -131,15 +131,12 @@ impl Stream<'_> {
                 }
                 continue;
             }
-            let more = tokio::select! {
+            tokio::select! {
                 biased;
                 close = self.closing.closed() => return End::Close(close),
                 () = self.writes.closed() => return End::Gone,
-                more = self.feed.next(&self.parts.api, &mut frames) => more,
+                () = self.feed.next(&self.parts.api, &mut frames) => {}
                 () = tokio::time::sleep_until(wake.into()) => continue,
-            };
-            if !more {
-                return End::Gone;
             }
             let mut text = String::new();
             for frame in frames.drain(..) {

@@ -1,5 +1,6 @@
 //! One binary of black-box tests: each module holds one promise of the contract and speaks to the real server through
-//! its public doors. `support` is what they are written with; `tidy` looks at the source instead.
+//! its public doors; where no door leads to a promise, to the library. `support` is what they are written with; `tidy`
+//! looks at the source instead.
 
 mod support;
 
@@ -28,6 +29,7 @@ mod pauses;
 mod plain_sql;
 mod plugin_files;
 mod plugins;
+mod presence_announcer;
 mod problems;
 mod public_sessions;
 mod publishing;

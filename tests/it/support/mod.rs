@@ -16,6 +16,7 @@ pub mod receiver;
 pub mod relay;
 pub mod server;
 pub mod socket;
+pub mod store;
 pub mod stream;
 pub mod tls;
 pub mod tokens;
