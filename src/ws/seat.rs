@@ -94,15 +94,16 @@ impl Seat {
             };
             if let Some(problem) = ended {
                 let Self { feed, stay, .. } = seat;
-                Self::leave(api, &feed, None, stay).await;
+                Self::leave(api, feed, None, stay).await;
                 return Err(problem);
             }
         }
         Ok(seat)
     }
 
-    /// Gives the place up. What was on its way to a member after `confirmed` waits, if it was the user's last connection.
-    pub async fn leave(api: &Api, feed: &Feed, confirmed: Option<&Position>, stay: Stay) {
+    /// Gives the place up; what still waits is forgotten at once: a slow goodbye must not keep it. What was on its way
+    /// to a member after `confirmed` waits for the user, if it was the last connection.
+    pub async fn leave(api: &Api, feed: Feed, confirmed: Option<&Position>, stay: Stay) {
         let connection = &feed.connection;
         api.hub.leave(connection);
         if let Some(user) = connection.viewer.user() {
@@ -112,6 +113,7 @@ impl Seat {
             let connection = connection.id.clone();
             api.presence.leave(Departure { tenant, user, connection, left_here, unconfirmed }).await;
         }
+        drop(feed);
         drop(stay);
     }
 

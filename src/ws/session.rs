@@ -29,6 +29,8 @@ pub struct Session<'a> {
     transport: Transport,
     feed: Feed,
     closing: Closing,
+    /// What the hub queues waits until all that was missed is shown: it comes after that.
+    held: bool,
     last_heard: Instant,
     next_ping: Instant,
     expiry: Expiry,
@@ -47,8 +49,19 @@ impl<'a> Session<'a> {
         let letters = Letters::new(feed.connection.viewer.user().cloned(), waiting, feed.covered_from());
         let now = Instant::now();
         let (next_ping, expiry) = (now + parts.config.ping_interval, Expiry::of(&who, now));
-        let mut session =
-            Self { parts, who, transport, feed, closing, last_heard: now, next_ping, expiry, pace, letters };
+        let mut session = Self {
+            parts,
+            who,
+            transport,
+            feed,
+            closing,
+            held: true,
+            last_heard: now,
+            next_ping,
+            expiry,
+            pace,
+            letters,
+        };
         let end = match session.begin(welcome, gap).await {
             Ok(()) => session.serve().await,
             Err(end) => end,
@@ -57,7 +70,7 @@ impl<'a> Session<'a> {
         if matches!(end, End::Closed) {
             letters.closed_cleanly(transport.written(), &parts.api.presence.mail, &feed.connection).await;
         }
-        Seat::leave(&parts.api, &feed, letters.confirmed(), stay).await;
+        Seat::leave(&parts.api, feed, letters.confirmed(), stay).await;
         transport.end(end).await;
     }
 
@@ -83,6 +96,10 @@ impl<'a> Session<'a> {
     async fn serve(&mut self) -> End {
         let (wire, mut missed) = (self.transport.wire(), Vec::new());
         loop {
+            if self.held && !self.feed.is_replaying() {
+                self.held = false;
+                self.transport.follow(self.feed.outbox());
+            }
             let wake = self.next_wake();
             // Looked at first: a connection that always has something to read or write would never come to it.
             if Instant::now() >= wake {
@@ -213,6 +230,8 @@ impl<'a> Session<'a> {
     }
 
     async fn resume(&mut self, since: &Position, reference: &Value) -> Result<(), End> {
+        self.held = true;
+        self.transport.hold();
         match self.feed.rewind(&self.parts.api, since) {
             Ok(gap) => self.write(&mut gap.into_iter().collect()).await,
             Err(Busy) => {

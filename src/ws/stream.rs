@@ -101,7 +101,7 @@ async fn run(
         Err(_) => End::Gone,
     };
     // What a stream has read, nobody knows: whoever comes back names the last that it has.
-    Seat::leave(&parts.api, &stream.feed, None, stay).await;
+    Seat::leave(&parts.api, stream.feed, None, stay).await;
     if let End::Close(close) = end {
         // A client that is gone, or never reads, needs no goodbye.
         let _ = tokio::time::timeout(CLOSE_DEADLINE, stream.writes.send(goodbye(&close))).await;

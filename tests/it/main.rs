@@ -49,6 +49,7 @@ mod rotation;
 mod sealing;
 mod signatures;
 mod socket_ends;
+mod socket_limits;
 mod sockets;
 mod start_up;
 mod stock_plugins;

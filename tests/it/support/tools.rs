@@ -31,7 +31,7 @@ pub fn example(name: &str) -> PathBuf {
     example
 }
 
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     set("JACKFIELD_CACHE").unwrap_or_else(|| {
         let home = set("HOME").expect("HOME is set");
         set("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("jackfield")
