@@ -14,7 +14,7 @@ use std::{
 use ipnet::IpNet;
 
 use reader::{Reader, duration, encryption_keys, name_server, number, size, text_or};
-pub use settings::{DatabaseSettings, RedisSettings, Settings, TokenSettings};
+pub use settings::{ClientSettings, DatabaseSettings, RedisSettings, Settings, TokenSettings};
 
 use crate::{
     bus::{self, OfflineLimits, RedisLocation},
@@ -83,6 +83,8 @@ pub struct SocketConfig {
     pub max_connections_per_tenant: usize,
     /// Empty: any.
     pub allowed_origins: Vec<String>,
+    /// Whether there is a route that sends back what it hears.
+    pub echo: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -172,7 +174,7 @@ impl Config {
         let offline_max = r.read("OFFLINE_MAX", &settings.offline_max, "1000", number(1..=1_000_000));
         let offline_ttl = r.read("OFFLINE_TTL", &settings.offline_ttl, "7d", duration);
         let sockets = read_sockets(&mut r, settings);
-        let webhooks = read_webhooks(&mut r, settings);
+        let webhooks = read_webhooks(&mut r, settings, offline_ttl);
         let plugins = read_plugins(&mut r, settings);
         let keys = r.read("ENCRYPTION_KEY", &settings.encryption_key, "", encryption_keys);
         let shutdown_grace = r.read("SHUTDOWN_GRACE", &settings.shutdown_grace, "5s", duration);
@@ -286,6 +288,7 @@ fn read_sockets(r: &mut Reader, settings: &Settings) -> Option<SocketConfig> {
         let origins: Vec<String> = text.split(',').map(|origin| origin.trim().to_owned()).collect();
         Ok::<_, String>(if origins.iter().any(|origin| origin == "*") { Vec::new() } else { origins })
     });
+    let echo = r.read("WS_ECHO", &settings.ws_echo, "false", str::parse::<bool>);
     if let (Some(ping), Some(pong)) = (ping_interval, pong_timeout)
         && pong <= ping
     {
@@ -300,10 +303,11 @@ fn read_sockets(r: &mut Reader, settings: &Settings) -> Option<SocketConfig> {
         max_message_bytes: max_message?,
         max_connections_per_tenant: max_connections?,
         allowed_origins: allowed_origins?,
+        echo: echo?,
     })
 }
 
-fn read_webhooks(r: &mut Reader, settings: &Settings) -> Option<WebhookConfig> {
+fn read_webhooks(r: &mut Reader, settings: &Settings, offline_ttl: Option<Duration>) -> Option<WebhookConfig> {
     let workers = r.read("WEBHOOK_WORKERS", &settings.webhook_workers, "10", number(1..=1000));
     let max_in_flight = r.read("WEBHOOK_MAX_IN_FLIGHT", &settings.webhook_max_in_flight, "512", number(1..=100_000));
     let per_endpoint = r.read(
@@ -342,7 +346,7 @@ fn read_webhooks(r: &mut Reader, settings: &Settings) -> Option<WebhookConfig> {
         allow_nets: allow_nets?,
         proxy: proxy?,
         name_servers: name_servers?,
-        retention: Retention { events: events?, deliveries: deliveries? },
+        retention: Retention { events: events?, deliveries: deliveries?, offline: offline_ttl? },
     })
 }
 

@@ -10,6 +10,7 @@ pub mod event;
 pub mod http;
 pub mod hub;
 pub mod plugin;
+pub mod presence;
 pub mod store;
 pub mod telemetry;
 mod turns;

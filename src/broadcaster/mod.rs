@@ -7,6 +7,7 @@
 mod fan_out;
 mod notices;
 mod owed;
+mod presence;
 mod relay;
 mod traces;
 mod typed;
@@ -22,7 +23,7 @@ use crate::{
         payload::{AgentStateChanged, ChatSessionCreated, ChatSessionEnded, Payload},
     },
     plugin::{Plugins, SocketChains},
-    store::{Committed, Due, NewEvent, SessionState, Store, StoreError},
+    store::{Announces, Committed, Due, NewEvent, SessionState, Store, StoreError},
     webhook::{Job, NodeId, Notices, Scheduler, Webhooks},
 };
 use owed::Owed;
@@ -98,10 +99,24 @@ impl To {
     }
 }
 
+/// An event as it was received, with what goes into its transaction besides.
+struct Received {
+    event: Event,
+    idempotency_key: Option<String>,
+    announces: Option<Announces>,
+}
+
+impl From<Event> for Received {
+    fn from(event: Event) -> Self {
+        Self { event, idempotency_key: None, announces: None }
+    }
+}
+
 /// An event on its way to the commit, with the places that its deliveries hold in memory.
 struct Pending {
     event: Arc<Event>,
     idempotency_key: Option<String>,
+    announces: Option<Announces>,
     owed: Vec<Owed>,
 }
 
@@ -127,9 +142,11 @@ impl Broadcaster {
     /// Publishes events in their order, each with its idempotency key. One that fails does so alone.
     pub async fn publish_all(&self, tenant: &TenantId, drafts: Vec<(Draft, Option<String>)>) -> Vec<PublishResult> {
         let now = now_ms();
-        let events =
-            drafts.into_iter().map(|(draft, key)| (draft.receive(tenant, now, Origin::Published), key)).collect();
-        self.detached(events).await
+        let receive = |(draft, idempotency_key): (Draft, _)| {
+            let event = draft.receive(tenant, now, Origin::Published);
+            Received { idempotency_key, ..Received::from(event) }
+        };
+        self.detached(drafts.into_iter().map(receive).collect()).await
     }
 
     /// Publishes typed data. The methods named after the types are the ones to use.
@@ -138,7 +155,7 @@ impl Broadcaster {
     /// The variants of [`PublishError`] say when.
     pub async fn publish_typed<P: Payload>(&self, tenant: &TenantId, to: To, data: &P) -> PublishResult {
         let event = typed_event(tenant, to, data, Origin::Published)?;
-        let results = self.detached(vec![(event, None)]).await;
+        let results = self.detached(vec![event.into()]).await;
         results.into_iter().next().unwrap_or(Err(StoreError::Closed.into()))
     }
 
@@ -148,7 +165,7 @@ impl Broadcaster {
     }
 
     /// Runs in a task of its own: a publisher that goes away between commit and fan-out must not take the event with it.
-    async fn detached(&self, events: Vec<(Event, Option<String>)>) -> Vec<PublishResult> {
+    async fn detached(&self, events: Vec<Received>) -> Vec<PublishResult> {
         let (broadcaster, count) = (self.clone(), events.len());
         match tokio::spawn(async move { broadcaster.run(events).await }).await {
             Ok(results) => results,
@@ -159,15 +176,15 @@ impl Broadcaster {
         }
     }
 
-    async fn run(&self, events: Vec<(Event, Option<String>)>) -> Vec<PublishResult> {
+    async fn run(&self, events: Vec<Received>) -> Vec<PublishResult> {
         let mut results: Vec<Option<PublishResult>> = Vec::with_capacity(events.len());
         let mut pending = Vec::with_capacity(events.len());
-        for (event, idempotency_key) in events {
+        for Received { event, idempotency_key, announces } in events {
             match self.open_session(&event).await {
                 Ok(()) => {
                     results.push(None);
                     let owed = self.owed(&event);
-                    pending.push(Pending { event: Arc::new(event), idempotency_key, owed });
+                    pending.push(Pending { event: Arc::new(event), idempotency_key, announces, owed });
                 }
                 Err(error) => results.push(Some(Err(error))),
             }
@@ -213,6 +230,7 @@ impl Broadcaster {
                 owed: pending.owed.iter().map(|owed| owed.delivery.clone()).collect(),
                 user_state: user_state(&pending.event),
                 ends_session: ended_session(&pending.event).cloned(),
+                announces: pending.announces.clone(),
             })
             .collect();
         let mut committed =

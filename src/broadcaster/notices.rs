@@ -55,6 +55,6 @@ impl Broadcaster {
 
     async fn publish_own<P: Payload>(&self, tenant: &TenantId, data: &P) -> Result<(), PublishError> {
         let event = typed_event(tenant, To::tenant(), data, Origin::Own)?;
-        self.detached(vec![(event, None)]).await.into_iter().try_for_each(|result| result.map(|_| ()))
+        self.detached(vec![event.into()]).await.into_iter().try_for_each(|result| result.map(|_| ()))
     }
 }

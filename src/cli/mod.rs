@@ -3,15 +3,17 @@
 mod migrate;
 mod plugin;
 mod serve;
+mod tail;
 mod token;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 
-/// Of sysexits(3): wrong use or settings, and something needed that is not available.
+/// Of sysexits(3): wrong use or settings, something needed that is not available, and what a token does not allow.
 pub const EXIT_USAGE: u8 = 64;
 pub const EXIT_UNAVAILABLE: u8 = 69;
+pub const EXIT_NO_PERMISSION: u8 = 77;
 
 /// Jackfield: a multi-tenant event router with durable webhooks, sockets and WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -29,6 +31,8 @@ enum Command {
     Migrate(Box<migrate::MigrateArgs>),
     /// Print a token signed with JWT_SECRET
     Token(Box<token::TokenArgs>),
+    /// Show the events of a running server as they come
+    Tail(Box<tail::TailArgs>),
     /// Build plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -51,6 +55,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Tail(args) => tail::run(*args),
         Command::Plugin(command) => match plugin::run(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -47,6 +47,9 @@ pub struct Settings {
     /// Origins of pages that may connect, comma-separated [default: *]
     #[arg(long, env = "WS_ALLOWED_ORIGINS")]
     pub ws_allowed_origins: Option<String>,
+    /// A route that sends back what it hears, for a conformance suite
+    #[arg(long, env = "WS_ECHO", hide = true)]
+    pub ws_echo: Option<String>,
     /// Delivery loops, each driving many requests at once [default: 10]
     #[arg(long, env = "WEBHOOK_WORKERS")]
     pub webhook_workers: Option<String>,
@@ -170,4 +173,12 @@ pub struct RedisSettings {
     /// The number of the database [default: 0]
     #[arg(long, env = "REDIS_DB")]
     pub redis_db: Option<String>,
+}
+
+/// How a command meets a running server.
+#[derive(Debug, Default, Clone, Args)]
+pub struct ClientSettings {
+    /// The token to show; none for a public chat session
+    #[arg(long, env = "JACKFIELD_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
 }

@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::{Frame, Routing};
+use super::{Frame, Outbox, Routing};
 use crate::event::{Patterns, SessionId, TenantId, UserId};
 
 /// Who a connection belongs to.
@@ -56,42 +56,12 @@ pub struct Connection {
     pub viewer: Viewer,
     /// Written by its session, read by each publish; never held over an await.
     filter: Mutex<Filter>,
-    /// Bounded by `queued_bytes`, not by items.
-    outbox: mpsc::UnboundedSender<Frame>,
-    queued: Arc<Queued>,
-    max_queue_bytes: usize,
+    outbox: Arc<Outbox>,
     /// False while it is shown what it missed: it takes the events after that from the history. Changed under the tenant's
     /// lock only.
     live: AtomicBool,
     close: watch::Sender<Option<Close>>,
 }
-
-/// Bytes that wait for one connection, which count for its tenant too.
-struct Queued {
-    own: AtomicUsize,
-    tenant: Arc<AtomicUsize>,
-}
-
-impl Queued {
-    /// Adds, and tells what was there before: for the connection, and for its tenant.
-    fn add(&self, bytes: usize) -> (usize, usize) {
-        (self.own.fetch_add(bytes, Ordering::Relaxed), self.tenant.fetch_add(bytes, Ordering::Relaxed))
-    }
-
-    fn take(&self, bytes: usize) {
-        self.own.fetch_sub(bytes, Ordering::Relaxed);
-        self.tenant.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Queued {
-    fn drop(&mut self) {
-        self.tenant.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
-    }
-}
-
-/// A tenant's connections may have this many times the queue of one.
-const FULL_QUEUES_PER_TENANT: usize = 64;
 
 /// Which types a connection gets.
 #[derive(Debug, Clone)]
@@ -109,10 +79,7 @@ impl Default for Filter {
 }
 
 /// The session's end: the frames.
-pub struct Mailbox {
-    frames: mpsc::UnboundedReceiver<Frame>,
-    queued: Arc<Queued>,
-}
+pub struct Mailbox(Arc<Outbox>);
 
 /// The session's end: whether it is to close.
 pub struct Closing(watch::Receiver<Option<Close>>);
@@ -126,12 +93,11 @@ impl Connection {
         max_queue_bytes: usize,
         queued_of_tenant: Arc<AtomicUsize>,
     ) -> (Self, Mailbox, Closing) {
-        let (outbox, frames) = mpsc::unbounded_channel();
         let (close, closed) = watch::channel(None);
-        let queued = Arc::new(Queued { own: AtomicUsize::new(0), tenant: queued_of_tenant });
-        let mailbox = Mailbox { frames, queued: queued.clone() };
+        let outbox = Arc::new(Outbox::new(max_queue_bytes, queued_of_tenant));
+        let mailbox = Mailbox(outbox.clone());
         let (filter, live) = (Mutex::new(filter), AtomicBool::new(true));
-        let connection = Self { id, tenant, viewer, filter, outbox, queued, max_queue_bytes, live, close };
+        let connection = Self { id, tenant, viewer, filter, outbox, live, close };
         (connection, mailbox, Closing(closed))
     }
 
@@ -177,20 +143,9 @@ impl Connection {
         if self.close.borrow().is_some() {
             return;
         }
-        let len = frame.len();
-        let (own, tenant) = self.queued.add(len);
-        // One frame alone is no queue, however long it is.
-        let full = own > 0 && own + len > self.max_queue_bytes;
-        // Whoever has least in its queue is not to pay for the others.
-        let tenant_full = own + len > self.max_queue_bytes / 8
-            && tenant + len > self.max_queue_bytes.saturating_mul(FULL_QUEUES_PER_TENANT);
-        if full || tenant_full {
-            self.queued.take(len);
+        if self.outbox.push(frame).is_err() {
             self.close(Close { code: 4508, reason: "slow_consumer", after_ms: None });
-            return;
         }
-        // The session may just have ended.
-        let _ = self.outbox.send(frame);
     }
 
     /// Asks the session to end; the first reason stays.
@@ -208,18 +163,22 @@ impl Connection {
 impl Mailbox {
     /// Waits for frames and takes up to `limit` of them; what is taken no longer counts as queued.
     pub async fn frames(&mut self, into: &mut Vec<Frame>, limit: usize) -> usize {
-        let received = self.frames.recv_many(into, limit).await;
-        let bytes = into[into.len() - received..].iter().map(Frame::len).sum();
-        self.queued.take(bytes);
-        received
+        loop {
+            match self.0.take(limit, usize::MAX, |frame| into.push(frame)) {
+                0 => self.0.came().await,
+                count => return count,
+            }
+        }
     }
 
     /// Takes all that waits now.
     pub fn waiting(&mut self, into: &mut Vec<Frame>) {
-        while let Ok(frame) = self.frames.try_recv() {
-            self.queued.take(frame.len());
-            into.push(frame);
-        }
+        self.0.take(usize::MAX, usize::MAX, |frame| into.push(frame));
+    }
+
+    /// For whoever takes frames without waiting for them here.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.0.clone()
     }
 }
 

@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 use super::{
     Store, StoreError,
     order::Wanted,
+    presence::{self, Announces},
     sessions::end_session,
-    sql::{Connection, Row, execute, fetch, insert_new, pieces},
+    sql::{Connection, Row, execute, fetch, insert_new, parts, pieces},
     writer::Write,
 };
 use crate::event::{DeliveryId, Event, EventId, EventType, Origin, SessionId, TenantId, UserId, WebhookId};
@@ -24,6 +25,8 @@ pub struct NewEvent {
     pub user_state: Option<(UserId, String)>,
     /// The session that this event ends.
     pub ends_session: Option<SessionId>,
+    /// Whose presence this event announces.
+    pub announces: Option<Announces>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,8 +70,6 @@ pub struct EventQuery {
 
 /// Data that may wait for the group commit, KiB. Beyond it, callers wait.
 pub(super) const WAITING_KIB: u32 = 64 << 10;
-/// Of one statement's data: beyond it, few rows go together.
-const MAX_STATEMENT_BYTES: usize = 2 << 20;
 
 const COLUMNS: [&str; 11] = [
     "tenant_id",
@@ -200,6 +201,8 @@ pub(super) async fn insert(
     };
     let new = events.iter().zip(&results).filter(|(_, result)| **result == Committed::New).map(|(event, _)| *event);
     insert_owed(connection, new.clone(), places).await?;
+    let announced = new.clone().filter_map(|new| new.announces.as_ref().map(|one| (&new.event.tenant, one)));
+    presence::advance(connection, announced).await?;
     for event in new {
         if let Some((user, state)) = &event.user_state {
             upsert_user_state(connection, &event.event, user, state).await?;
@@ -214,7 +217,7 @@ pub(super) async fn insert(
 async fn insert_many(connection: &mut Connection, events: &[&NewEvent]) -> Result<Vec<Committed>, sqlx::Error> {
     connection.control("SAVEPOINT events").await?;
     let mut inserted = 0;
-    for part in parts(events) {
+    for part in parts(events, |new| new.event.data.len()) {
         inserted += insert_events(connection, part).await?;
     }
     let mut results = vec![Committed::New; events.len()];
@@ -226,13 +229,6 @@ async fn insert_many(connection: &mut Connection, events: &[&NewEvent]) -> Resul
     }
     connection.control("RELEASE SAVEPOINT events").await?;
     Ok(results)
-}
-
-/// Pieces that are small enough for one statement: MySQL's packet is 16 MiB by default.
-fn parts<'a>(events: &'a [&'a NewEvent]) -> impl Iterator<Item = &'a [&'a NewEvent]> {
-    let bytes: usize = events.iter().map(|new| new.event.data.len()).sum();
-    let few = if bytes > MAX_STATEMENT_BYTES { 8 } else { usize::MAX };
-    pieces(events).flat_map(move |piece| piece.chunks(few.min(piece.len())))
 }
 
 async fn insert_one(connection: &mut Connection, event: &NewEvent) -> Result<Committed, sqlx::Error> {

@@ -1,5 +1,5 @@
-//! All SQL. Events, the queue of deliveries, webhooks, chains, plugin versions, sessions and nodes, in SQLite, MySQL/MariaDB
-//! or Postgres: one statement per function, rendered for the database at hand.
+//! All SQL. Events, the queue of deliveries, webhooks, chains, plugin versions, sessions, nodes, presence and offline
+//! lists, in SQLite, MySQL/MariaDB or Postgres: one statement per function, rendered for the database at hand.
 //!
 //! Entities: an *event* row, one *delivery* row per webhook it is owed to, one *attempt* row per POST. A delivery is
 //! `pending` until it ends as `delivered`, `failed`, `dropped`, `plugin_failed` or `cancelled`; while a node's memory holds
@@ -17,10 +17,12 @@ mod events;
 mod gates;
 mod link;
 mod nodes;
+mod offline;
 mod open;
 mod order;
 mod outcomes;
 mod plugins;
+mod presence;
 mod queue;
 mod records;
 mod retention;
@@ -44,9 +46,11 @@ pub use events::{Committed, EventQuery, EventRow, NewDelivery, NewEvent};
 pub use gates::GateRow;
 pub use link::Location;
 pub use nodes::NodeRow;
+pub use offline::{OfflineItem, OfflineRow};
 pub use open::{OpenError, StoreTask, migrate};
 pub use outcomes::{Attempt, DeliveryState, Next, Outcome, StoredBody};
 pub use plugins::PluginVersionRow;
+pub use presence::{Announces, says_online};
 pub use queue::{Claim, DeliveryRow, Due};
 pub use records::{AttemptCursor, AttemptRow, DeliveryInfo, FailedQuery, LogQuery, Totals};
 pub use retention::Swept;

@@ -106,6 +106,35 @@ impl Store {
         .await
     }
 
+    /// Deletes a piece of the sessions that ended before `before_ms`. Index `jf_sessions_ended`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn sweep_sessions(&self, before_ms: i64) -> Result<Swept, StoreError> {
+        self.write(before_ms, |connection, before_ms| {
+            Box::pin(async move {
+                let mut select = Query::select();
+                select
+                    .column("id")
+                    .from("jf_sessions")
+                    .and_where(Expr::col("ended_ms").lt(*before_ms))
+                    .order_by("ended_ms", Order::Asc)
+                    .limit(PIECE);
+                let rows = fetch(&select, connection).await?;
+                let ids = rows.iter().map(|row| row.get::<String>("id")).collect::<Result<Vec<_>, _>>()?;
+                let mut deleted = 0;
+                for piece in pieces(&ids) {
+                    let mut delete = Query::delete();
+                    delete.from_table("jf_sessions").and_where(Expr::col("id").is_in(piece.iter().map(String::as_str)));
+                    deleted += execute(&delete, connection).await?;
+                }
+                // What is deleted is not found again: there is no place to go on from.
+                Ok(Swept { next: (ids.len() as u64 == PIECE).then(String::new), deleted })
+            })
+        })
+        .await
+    }
+
     /// Deletes the replays that ended before `before_ms`: they are few.
     ///
     /// # Errors

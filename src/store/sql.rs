@@ -276,6 +276,15 @@ pub fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
+/// Of one statement's data: beyond it, few rows go together.
+const MAX_STATEMENT_BYTES: usize = 2 << 20;
+
+/// Pieces that are small enough for one statement: MySQL's packet is 16 MiB by default.
+pub fn parts<T>(rows: &[T], bytes: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let few = if rows.iter().map(bytes).sum::<usize>() > MAX_STATEMENT_BYTES { 8 } else { usize::MAX };
+    pieces(rows).flat_map(move |piece| piece.chunks(few.min(piece.len())))
+}
+
 /// One expression that picks a value by id: many rows are changed in one visit.
 pub fn by_id<'a>(values: impl Iterator<Item = (&'a str, i64)>) -> Expr {
     let mut case = sea_query::CaseStatement::new();

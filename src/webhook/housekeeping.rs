@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Retention {
     pub events: Duration,
     pub deliveries: Duration,
+    /// A list of missed events, from the last one that was put into it.
+    pub offline: Duration,
 }
 
 pub async fn run(deliverer: Arc<Deliverer>, retention: Retention, stopping: CancellationToken) {
@@ -66,6 +68,8 @@ async fn sweep(deliverer: &Deliverer, retention: Retention) -> Result<(), StoreE
     let before = |kept: Duration| now.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
     let deliveries = pieces(|from| store.sweep_deliveries(before(retention.deliveries), from)).await?;
     let events = pieces(|from| store.sweep_events(before(retention.events.max(MIN_EVENTS)), from)).await?;
+    pieces(|_| store.sweep_sessions(before(retention.events.max(MIN_EVENTS)))).await?;
+    pieces(|from| store.sweep_offline(before(retention.offline), from)).await?;
     let keys = pieces(|from| store.sweep_keys(before(KEYS), from)).await?;
     store.sweep_replays(before(retention.deliveries)).await?;
     if deliveries + events > 0 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::replay::{Replay, Step};
 use crate::{
     http::Api,
-    hub::{Closing, Connection, Frame, Joined, Mailbox, Page, Position, Resume},
+    hub::{Closing, Connection, Frame, Joined, Mailbox, Outbox, Page, Position, Resume},
 };
 
 /// Frames put into one write.
@@ -33,6 +33,12 @@ impl Feed {
         (Self { connection, position, mailbox, replay }, closing, gap)
     }
 
+    /// What came after it is seen live, or by the replay.
+    pub fn covered_from(&self) -> Position {
+        let after = self.replay.as_ref().map_or(self.position.offset, |replay| replay.after);
+        Position { offset: after, ..self.position.clone() }
+    }
+
     pub fn is_replaying(&self) -> bool {
         self.replay.is_some()
     }
@@ -50,9 +56,20 @@ impl Feed {
         Ok(gap(resume, &top))
     }
 
-    /// Waits for what comes next: frames for one write. False when nothing will ever come. May be given up at any time
-    /// without losing anything.
-    pub async fn next(&mut self, api: &Api, into: &mut Vec<Frame>) -> bool {
+    /// Waits for what comes next: frames for one write. May be given up at any time without losing anything.
+    pub async fn next(&mut self, api: &Api, into: &mut Vec<Frame>) {
+        if !self.missed(api, into).await {
+            self.mailbox.frames(into, MAX_FRAMES_PER_WRITE).await;
+        }
+    }
+
+    /// Where what comes live waits, for whoever takes it from there.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.mailbox.outbox()
+    }
+
+    /// The next of what it missed; false when nothing of that is left. May be given up at any time.
+    pub async fn missed(&mut self, api: &Api, into: &mut Vec<Frame>) -> bool {
         while let Some(replay) = &mut self.replay {
             match replay.step() {
                 Step::Drain => self.mailbox.waiting(into),
@@ -61,7 +78,10 @@ impl Feed {
                         replay.after = next;
                         into.extend(frames);
                     }
-                    Page::Live => self.replay = None,
+                    Page::Live => {
+                        self.replay = None;
+                        return false;
+                    }
                     // Of what came live no more is to be shown than of the pages.
                     Page::Trimmed { start } => {
                         let span = (after, start, until.map_or(start, |until| until.min(start)));
@@ -75,7 +95,7 @@ impl Feed {
             // A page of other people's events: somebody else's turn.
             tokio::task::yield_now().await;
         }
-        self.mailbox.frames(into, MAX_FRAMES_PER_WRITE).await > 0
+        false
     }
 }
 
@@ -88,9 +108,13 @@ async fn older(
     into: &mut Vec<Frame>,
 ) {
     match api.relay.older(&connection.tenant, &replay.epoch, after, last).await {
-        Some((older, next)) => {
-            into.extend(older.into_iter().filter(|(routing, _)| connection.sees(routing)).map(|(_, frame)| frame));
-            replay.after = next;
+        Some(older) => {
+            if older.has_gap {
+                into.push(Frame::gap(&replay.epoch, after + 1, "trimmed"));
+            }
+            let seen = older.events.into_iter().filter(|(routing, _)| connection.sees(routing));
+            into.extend(seen.map(|(_, frame)| frame));
+            replay.after = older.next;
         }
         None => {
             into.push(Frame::gap(&replay.epoch, after + 1, "trimmed"));

@@ -1,9 +1,6 @@
 //! What a client offers in its handshake, and what a refusal looks like as a close code.
 
-use axum::{
-    extract::WebSocketUpgrade,
-    http::{HeaderValue, StatusCode, header, request::Parts},
-};
+use axum::http::{StatusCode, header, request::Parts};
 
 use super::seat::Wish;
 use crate::{
@@ -79,12 +76,9 @@ impl Offer {
         self.fault.clone().map_or(Ok(()), Err)
     }
 
-    /// Echoes our protocol only, never the one that carries the token.
-    pub fn select(&self, mut upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-        if self.speaks_ours {
-            upgrade.set_selected_protocol(HeaderValue::from_static(OUR_PROTOCOL));
-        }
-        upgrade
+    /// Our protocol only is echoed, never the one that carries the token.
+    pub fn protocol(&self) -> Option<&'static str> {
+        self.speaks_ours.then_some(OUR_PROTOCOL)
     }
 }
 

@@ -1,24 +1,29 @@
-//! Sockets: the handshake of members (a token) and of visitors (a public session), and the session that follows.
+//! Sockets: the handshake of members (a token) and of visitors (a public session), and the session that follows. Streams of
+//! server-sent events are the same without a way back.
 //!
 //! A refused handshake is an HTTP status. A browser cannot read one, so where `jackfield.v1` was offered the handshake is
 //! taken and closed with the code that says the same.
 
 mod client;
 mod control;
+mod echo;
 mod expiry;
 mod feed;
 mod handshake;
+mod letters;
 mod limits;
 mod replay;
 mod seat;
 mod session;
+mod stream;
 mod transport;
+mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, FromRequestParts, Path, Request, State, WebSocketUpgrade},
+    extract::{ConnectInfo, Path, Request, State},
     http::request::Parts,
     response::Response,
     routing::get,
@@ -35,6 +40,8 @@ use handshake::Offer;
 use limits::{AddressLimiter, TenantPaces};
 use seat::Who;
 use session::Session;
+use transport::{End, Transport};
+use wire::{Shards, Upgrade};
 
 /// What the handshakes reach. Cheap to clone.
 #[derive(Clone)]
@@ -47,18 +54,25 @@ struct SocketParts {
     tenants: TenantPaces,
     /// Every session, so that a stop can wait for their ends.
     sessions: TaskTracker,
+    shards: Shards,
 }
 
 impl Sockets {
     pub fn new(api: Api, config: SocketConfig) -> Self {
         let (visitors, tenants) = Default::default();
-        let parts = SocketParts { api, config, visitors, tenants, sessions: TaskTracker::new() };
+        let parts =
+            SocketParts { api, config, visitors, tenants, sessions: TaskTracker::new(), shards: Shards::start() };
         Self(Arc::new(parts))
     }
 
     pub fn router(&self) -> Router {
         let routes = || Router::new().route("/ws", get(member)).route("/ws/public/{session}", get(visitor));
-        routes().nest("/api/v1", routes()).with_state(self.clone())
+        let v1 = routes().route("/events/stream", get(stream::stream));
+        let mut router = routes().nest("/api/v1", v1);
+        if self.0.config.echo {
+            router = router.route("/ws/echo", get(echo::echo));
+        }
+        router.with_state(self.clone())
     }
 
     /// Waits until every session has ended.
@@ -71,16 +85,8 @@ impl Sockets {
 async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
-    let upgrade = upgrade(&mut parts).await?;
-    let token = bearer(&parts).or(offer.token.as_deref());
-    let verified = offer.check().and_then(|()| match token {
-        Some(token) => sockets.0.api.tokens.verify(token),
-        None => Err(Problem::unauthorized(
-            "missing_token",
-            "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`",
-        )),
-    });
-    match verified.map(Who::Member).and_then(|who| sockets.has_room(&who).map(|()| who)) {
+    let upgrade = Upgrade::read(&mut parts)?;
+    match sockets.identify(&parts, &offer).and_then(|who| sockets.has_room(&who).map(|()| who)) {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, usize::MAX)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
@@ -97,18 +103,25 @@ async fn visitor(
 ) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
-    let upgrade = upgrade(&mut parts).await?;
+    let upgrade = Upgrade::read(&mut parts)?;
     match sockets.session_of(&offer, address, &session).await {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, MAX_VISITOR_MESSAGE)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
 }
 
-async fn upgrade(parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
-    WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Problem::upgrade_required())
-}
-
 impl Sockets {
+    /// # Errors
+    /// What is wrong with the request, or 401.
+    fn identify(&self, parts: &Parts, offer: &Offer) -> Result<Who, Problem> {
+        offer.check()?;
+        let missing =
+            "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`";
+        let token = bearer(parts).or(offer.token.as_deref());
+        let token = token.ok_or_else(|| Problem::unauthorized("missing_token", missing))?;
+        self.0.api.tokens.verify(token).map(Who::Member)
+    }
+
     async fn session_of(&self, offer: &Offer, address: SocketAddr, session: &str) -> Result<Who, Problem> {
         offer.check()?;
         self.0.visitors.check(address.ip())?;
@@ -131,35 +144,42 @@ impl Sockets {
         Err(Problem::unavailable("too_many_connections", "the tenant has as many connections as it may have"))
     }
 
-    fn accept(&self, upgrade: WebSocketUpgrade, offer: Offer, who: Who, max_message: usize) -> Response {
-        let config = &self.0.config;
-        let max_message = config.max_message_bytes.min(max_message);
-        let (sockets, tracker) = (self.clone(), self.0.sessions.clone());
-        let upgrade = upgrade
-            .read_buffer_size(config.read_buffer_bytes)
-            .write_buffer_size(config.write_buffer_bytes)
-            .max_message_size(max_message)
-            .max_frame_size(max_message);
-        let upgrade = offer.select(upgrade);
-        let wish = offer.wish;
-        upgrade.on_upgrade(move |socket| {
-            tracker.track_future(async move { Session::run(&sockets.0, who, wish, socket).await })
+    fn accept(&self, upgrade: Upgrade, offer: Offer, who: Who, max_message: usize) -> Response {
+        let (protocol, wish) = (offer.protocol(), offer.wish);
+        self.upgraded(upgrade, protocol, max_message, async move |sockets: Self, transport| {
+            Session::run(&sockets.0, who, wish, transport).await;
         })
     }
 
-    fn refuse(&self, upgrade: WebSocketUpgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
+    /// A browser cannot read a status.
+    fn refuse(&self, upgrade: Upgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
         if !offer.speaks_ours {
             return Err(problem);
         }
-        let close = handshake::close_of(&problem);
-        let upgrade = upgrade
-            .read_buffer_size(self.0.config.read_buffer_bytes)
-            .write_buffer_size(self.0.config.write_buffer_bytes)
-            .max_message_size(MAX_VISITOR_MESSAGE)
-            .max_frame_size(MAX_VISITOR_MESSAGE);
-        let (sockets, tracker) = (self.clone(), self.0.sessions.clone());
-        Ok(offer.select(upgrade).on_upgrade(move |socket| {
-            tracker.track_future(async move { session::close_at_once(&sockets.0, socket, close).await })
-        }))
+        let end = End::Close(handshake::close_of(&problem));
+        let run = |_, transport: Transport| transport.end(end);
+        Ok(self.upgraded(upgrade, offer.protocol(), MAX_VISITOR_MESSAGE, run))
+    }
+
+    /// Answers a handshake; what runs then is waited for by a stop.
+    fn upgraded<F>(
+        &self,
+        upgrade: Upgrade,
+        protocol: Option<&'static str>,
+        max_message: usize,
+        run: impl FnOnce(Self, Transport) -> F + Send + 'static,
+    ) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (response, stream) = upgrade.accept(protocol);
+        let sockets = self.clone();
+        self.0.sessions.spawn(async move {
+            let Some(stream) = stream.await else { return };
+            let max_message = sockets.0.config.max_message_bytes.min(max_message);
+            let transport = Transport::new(stream, max_message, &sockets.0.config);
+            run(sockets, transport).await;
+        });
+        response
     }
 }

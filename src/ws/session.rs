@@ -2,10 +2,6 @@
 
 use std::time::Instant;
 
-use axum::{
-    body::Bytes,
-    extract::ws::{Message, Utf8Bytes, WebSocket},
-};
 use serde_json::Value;
 
 use super::{
@@ -13,16 +9,18 @@ use super::{
     client::{self, ClientFrame},
     control::Control,
     expiry::{Due, Expiry},
-    feed::{Busy, Feed, MAX_FRAMES_PER_WRITE},
+    feed::{Busy, Feed},
     handshake::close_of,
+    letters::Letters,
     limits::{Over, Pace},
     seat::{Seat, Who, Wish},
-    transport::{End, Said, Transport},
+    transport::{End, Transport},
+    wire::{Opcode, Said, encode},
 };
 use crate::{
     event::Draft,
     http::Problem,
-    hub::{Close, Closing, Frame, Position},
+    hub::{Closing, Frame, Position},
 };
 
 pub struct Session<'a> {
@@ -31,40 +29,77 @@ pub struct Session<'a> {
     transport: Transport,
     feed: Feed,
     closing: Closing,
+    /// What the hub queues waits until all that was missed is shown: it comes after that.
+    held: bool,
     last_heard: Instant,
     next_ping: Instant,
     expiry: Expiry,
     pace: Pace,
+    letters: Letters,
 }
 
 impl<'a> Session<'a> {
-    pub async fn run(parts: &'a SocketParts, who: Who, wish: Wish, socket: WebSocket) {
-        let transport = Transport::new(socket, parts.config.pong_timeout);
+    pub async fn run(parts: &'a SocketParts, who: Who, wish: Wish, transport: Transport) {
         let seat = match Seat::take(&parts.api, &parts.config, &who, wish).await {
             Ok(seat) => seat,
             Err(problem) => return transport.end(End::Close(close_of(&problem))).await,
         };
         let (welcome, pace) = (seat.welcome(&who, &parts.config), Pace::of(&who));
-        let Seat { feed, closing, gap, stay } = seat;
+        let Seat { feed, closing, gap, waiting, stay } = seat;
+        let letters = Letters::new(feed.connection.viewer.user().cloned(), waiting, feed.covered_from());
         let now = Instant::now();
         let (next_ping, expiry) = (now + parts.config.ping_interval, Expiry::of(&who, now));
-        let mut session = Self { parts, who, transport, feed, closing, last_heard: now, next_ping, expiry, pace };
+        let mut session = Self {
+            parts,
+            who,
+            transport,
+            feed,
+            closing,
+            held: true,
+            last_heard: now,
+            next_ping,
+            expiry,
+            pace,
+            letters,
+        };
         let end = match session.begin(welcome, gap).await {
             Ok(()) => session.serve().await,
             Err(end) => end,
         };
-        Seat::leave(&parts.api, &session.feed, stay);
-        session.transport.end(end).await;
+        let Self { transport, feed, mut letters, .. } = session;
+        if matches!(end, End::Closed) {
+            letters.closed_cleanly(transport.written(), &parts.api.presence.mail, &feed.connection).await;
+        }
+        Seat::leave(&parts.api, feed, letters.confirmed(), stay).await;
+        transport.end(end).await;
     }
 
     async fn begin(&mut self, welcome: String, gap: Option<Frame>) -> Result<(), End> {
-        self.say_json(welcome).await?;
-        self.write(&mut gap.into_iter().collect()).await
+        let first = std::iter::once(Frame::new(welcome)).chain(gap);
+        self.transport.send_all(first, self.closing.closed()).await?;
+        self.transport.attach(&self.feed.outbox(), &self.parts.shards);
+        self.show_letters().await
+    }
+
+    /// What waited for the user: so much of it that its pong is soon known.
+    async fn show_letters(&mut self) -> Result<(), End> {
+        let mut letters = self.letters.next(&self.parts.api.presence.mail, &self.feed.connection).await;
+        self.write(&mut letters).await?;
+        if self.letters.wants_ping() { self.ping().await } else { Ok(()) }
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        let ping = encode(Opcode::Ping, &self.letters.ping(self.transport.written()));
+        self.transport.send_raw(ping, self.closing.closed()).await
     }
 
     async fn serve(&mut self) -> End {
-        let mut frames = Vec::with_capacity(MAX_FRAMES_PER_WRITE);
+        let (wire, mut missed) = (self.transport.wire(), Vec::new());
         loop {
+            if self.held && !self.feed.is_replaying() {
+                self.held = false;
+                self.transport.follow(self.feed.outbox());
+            }
             let wake = self.next_wake();
             // Looked at first: a connection that always has something to read or write would never come to it.
             if Instant::now() >= wake {
@@ -77,9 +112,10 @@ impl<'a> Session<'a> {
                 biased;
                 close = self.closing.closed() => Err(End::Close(close)),
                 said = self.transport.hear() => self.hear(said).await,
-                more = self.feed.next(&self.parts.api, &mut frames) => {
-                    if more { self.write(&mut frames).await } else { Err(End::Gone) }
+                more = self.feed.missed(&self.parts.api, &mut missed), if self.feed.is_replaying() => {
+                    if more { self.write(&mut missed).await } else { Ok(()) }
                 }
+                () = wire.attend() => Err(End::Gone),
                 () = tokio::time::sleep_until(wake.into()) => Ok(()),
             };
             if let Err(end) = ended {
@@ -105,7 +141,7 @@ impl<'a> Session<'a> {
         }
         if now >= self.next_ping {
             self.next_ping = now + self.parts.config.ping_interval;
-            self.send(Message::Ping(Bytes::new())).await?;
+            self.ping().await?;
         }
         Ok(())
     }
@@ -115,9 +151,13 @@ impl<'a> Session<'a> {
         match said? {
             Said::Text(text) if self.may_speak().await? => self.obey(&text).await,
             // Each of its pings is answered below us.
-            Said::Ping => self.may_speak().await.map(|_| ()),
+            Said::Ping(_) => self.may_speak().await.map(|_| ()),
             Said::Binary(_) => Err(End::ours(1003, "text_only")),
-            Said::Text(_) | Said::Pong => Ok(()),
+            Said::Pong(payload) => {
+                self.letters.pong(&payload, &self.parts.api.presence.mail, &self.feed.connection).await;
+                self.show_letters().await
+            }
+            Said::Text(_) | Said::Close(_) => Ok(()),
         }
     }
 
@@ -190,6 +230,8 @@ impl<'a> Session<'a> {
     }
 
     async fn resume(&mut self, since: &Position, reference: &Value) -> Result<(), End> {
+        self.held = true;
+        self.transport.hold();
         match self.feed.rewind(&self.parts.api, since) {
             Ok(gap) => self.write(&mut gap.into_iter().collect()).await,
             Err(Busy) => {
@@ -203,9 +245,7 @@ impl<'a> Session<'a> {
         if frames.is_empty() {
             return Ok(());
         }
-        // Made from a String, so it is UTF-8.
-        let text = |frame: Frame| Message::Text(Utf8Bytes::try_from(frame.bytes()).unwrap_or_default());
-        self.transport.send_all(frames.drain(..).map(text), self.closing.closed()).await
+        self.transport.send_all(frames.drain(..), self.closing.closed()).await
     }
 
     async fn say(&mut self, control: Control<'_>) -> Result<(), End> {
@@ -214,15 +254,6 @@ impl<'a> Session<'a> {
 
     /// For a frame that borrows from this session.
     async fn say_json(&mut self, json: String) -> Result<(), End> {
-        self.send(Message::Text(json.into())).await
+        self.transport.send_all(std::iter::once(Frame::new(json)), self.closing.closed()).await
     }
-
-    async fn send(&mut self, message: Message) -> Result<(), End> {
-        self.transport.send_all(std::iter::once(message), self.closing.closed()).await
-    }
-}
-
-/// Refuses a client that cannot read a status.
-pub async fn close_at_once(parts: &SocketParts, socket: WebSocket, close: Close) {
-    Transport::new(socket, parts.config.pong_timeout).end(End::Close(close)).await;
 }

@@ -1,39 +1,42 @@
-//! One WebSocket as the sessions use it: whole messages in, batches out, and an orderly end. It knows nothing of tenants and
+//! One WebSocket as the sessions use it: whole messages in, frames out, and an orderly end. It knows nothing of tenants and
 //! events.
 
-use std::{error::Error as _, future::Future, time::Duration};
+use std::{collections::VecDeque, future::Future, io, sync::Arc, time::Duration};
 
-use axum::{
-    body::Bytes,
-    extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket},
-};
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use bytes::Bytes;
+use tokio::net::TcpStream;
 
-use super::control::Control;
-use crate::hub::Close;
+use super::{
+    control::Control,
+    wire::{Doorbell, Fault, Flushed, Opcode, Parser, Said, Shards, Wire, encode, encode_close},
+};
+use crate::{
+    config::SocketConfig,
+    hub::{Close, Frame, Outbox, Position},
+};
 
 /// How long a close may take that a slow client has to read its way to.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+/// Pongs that a client is owed which does not read; beyond it, its pings get no answer.
+const MAX_WAITING: usize = 256;
+/// At most so many bytes are read at once.
+const READ: usize = 8 * 1024;
 
 pub struct Transport {
-    sink: SplitSink<WebSocket, Message>,
-    stream: SplitStream<WebSocket>,
+    wire: Arc<Wire>,
+    parser: Parser,
+    said: VecDeque<Said>,
+    /// Read with the handshake.
+    early: Bytes,
+    fault: Option<Fault>,
+    deaf: bool,
     /// How long one batch may take to be written.
     patience: Duration,
-}
-
-/// What came from a client.
-#[derive(Debug)]
-pub enum Said {
-    Text(Utf8Bytes),
-    Binary(Bytes),
-    /// Answered below us.
-    Ping,
-    Pong,
+    /// Bytes that are read at once.
+    read_bytes: usize,
+    /// What the client closed with.
+    closed: Option<u16>,
 }
 
 /// Why a session ends.
@@ -41,7 +44,9 @@ pub enum Said {
 pub enum End {
     /// We close, for a reason.
     Close(Close),
-    /// The client closed, or is gone.
+    /// The client closed.
+    Closed,
+    /// The client is gone.
     Gone,
 }
 
@@ -52,40 +57,143 @@ impl End {
 }
 
 impl Transport {
-    pub fn new(socket: WebSocket, patience: Duration) -> Self {
-        let (sink, stream) = socket.split();
-        Self { sink, stream, patience }
-    }
-
-    /// Waits for what the client says next. May be given up at any time.
-    pub async fn hear(&mut self) -> Result<Said, End> {
-        match self.stream.next().await {
-            Some(Ok(Message::Text(text))) => Ok(Said::Text(text)),
-            Some(Ok(Message::Binary(bytes))) => Ok(Said::Binary(bytes)),
-            Some(Ok(Message::Ping(_))) => Ok(Said::Ping),
-            Some(Ok(Message::Pong(_))) => Ok(Said::Pong),
-            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
-            Some(Err(error)) => Err(protocol_end(&error)),
+    pub fn new((stream, early): (TcpStream, Bytes), max_message_bytes: usize, config: &SocketConfig) -> Self {
+        Self {
+            wire: Arc::new(Wire::new(stream)),
+            parser: Parser::new(max_message_bytes),
+            said: VecDeque::new(),
+            early,
+            fault: None,
+            deaf: false,
+            read_bytes: config.read_buffer_bytes.min(READ),
+            patience: config.pong_timeout,
+            closed: None,
         }
     }
 
-    /// Feeds all, flushes once. A client that does not read holds us here: until `closing` says that it is enough, or for
-    /// the time in which it should have been heard of.
+    /// Has one of the shards told of what the hub queues, for as long as [`Transport::follow`] lets it go out.
+    pub fn attach(&self, outbox: &Arc<Outbox>, shards: &Shards) {
+        let doorbell: Doorbell = shards.doorbell(&self.wire);
+        outbox.tell(Box::new(doorbell));
+    }
+
+    /// From now on what the hub queues goes out by itself, and what waits there goes out at once.
+    pub fn follow(&self, outbox: Arc<Outbox>) {
+        self.wire.attach(outbox);
+        // Where it is blocked or broken, whoever attends to it knows.
+        self.wire.flush();
+    }
+
+    /// From now on only what is sent here goes out.
+    pub fn hold(&self) {
+        self.wire.detach();
+    }
+
+    /// The writing half.
+    pub fn wire(&self) -> Arc<Wire> {
+        self.wire.clone()
+    }
+
+    /// The last event that was written.
+    pub fn written(&self) -> Option<Position> {
+        self.wire.written()
+    }
+
+    /// Waits for what the client says next: a text, or what it asks for in control frames, which are answered here. May be
+    /// given up at any time.
+    pub async fn hear(&mut self) -> Result<Said, End> {
+        loop {
+            while let Some(said) = self.said.pop_front() {
+                match said {
+                    Said::Ping(payload) => {
+                        if self.wire.waiting() < MAX_WAITING {
+                            self.wire.push_raw(encode(Opcode::Pong, &payload));
+                            self.wire.flush();
+                        }
+                        return Ok(Said::Ping(payload));
+                    }
+                    Said::Close(code) => {
+                        self.closed = Some(code);
+                        return Err(End::Closed);
+                    }
+                    said => return Ok(said),
+                }
+            }
+            // What came before the fault has been heard; what comes after it means nothing.
+            if let Some(fault) = self.fault.take() {
+                self.deaf = true;
+                return Err(protocol_end(fault));
+            }
+            self.read().await?;
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), End> {
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            self.parse(&early);
+            return Ok(());
+        }
+        self.wire.stream.readable().await.map_err(|_| End::Gone)?;
+        match self.read_now() {
+            Ok(0) => Err(End::Gone),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(_) => Err(End::Gone),
+        }
+    }
+
+    /// Apart, so that an idle session holds no buffer.
+    fn read_now(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; READ];
+        let count = self.wire.stream.try_read(&mut buffer[..self.read_bytes])?;
+        self.parse(&buffer[..count]);
+        Ok(count)
+    }
+
+    fn parse(&mut self, bytes: &[u8]) {
+        if self.deaf {
+            return;
+        }
+        let mut said = Vec::new();
+        self.fault = self.parser.read(bytes, &mut said).err();
+        self.said.extend(said);
+    }
+
+    /// Writes all, before what the hub has queued. A client that does not read holds us here: until `closing` says that it
+    /// is enough, or for the time in which it should have been heard of.
     pub async fn send_all(
-        &mut self,
-        messages: impl Iterator<Item = Message>,
+        &self,
+        frames: impl Iterator<Item = Frame>,
         closing: impl Future<Output = Close>,
     ) -> Result<(), End> {
-        let sink = &mut self.sink;
-        let sending = async {
-            for message in messages {
-                sink.feed(message).await?;
+        let end = self.wire.push_frames(frames);
+        self.written_out(end, closing).await
+    }
+
+    pub async fn send_raw(&self, bytes: Vec<u8>, closing: impl Future<Output = Close>) -> Result<(), End> {
+        let end = self.wire.push_raw(bytes);
+        self.written_out(end, closing).await
+    }
+
+    /// What comes behind `end` is not waited for: it may never end.
+    async fn written_out(&self, end: u64, closing: impl Future<Output = Close>) -> Result<(), End> {
+        match self.wire.flush() {
+            Flushed::All => return Ok(()),
+            Flushed::Broken => return Err(End::Gone),
+            Flushed::Blocked => {}
+        }
+        let written = async {
+            while !self.wire.is_gone(end) {
+                if self.wire.unblock().await == Flushed::Broken {
+                    return Err(End::Gone);
+                }
             }
-            sink.flush().await
+            Ok(())
         };
         tokio::select! {
             biased;
-            sent = sending => sent.map_err(|_| End::Gone),
+            written = written => written,
             close = closing => Err(End::Close(close)),
             () = tokio::time::sleep(self.patience) => Err(End::ours(4512, "no_pong")),
         }
@@ -93,33 +201,49 @@ impl Transport {
 
     /// Says goodbye where we close, and closes, within one deadline each way.
     pub async fn end(mut self, end: End) {
-        if let End::Close(close) = end {
-            // A client that is gone, or never reads, needs no goodbye.
-            let _ = tokio::time::timeout(CLOSE_DEADLINE, self.say_goodbye(&close)).await;
+        self.hold();
+        let last = match &end {
+            End::Close(close) => {
+                // 1002, 1003, 1007 and 1009 say it all: the client does not speak our protocol.
+                if !matches!(close.code, 1002 | 1003 | 1007 | 1009) {
+                    self.wire.push_frames(std::iter::once(Frame::new(Control::bye(close).to_json())));
+                }
+                self.wire.push_raw(encode_close(close.code, close.reason))
+            }
+            End::Closed => self.wire.push_raw(encode_close(self.closed.unwrap_or(1000), "")),
+            End::Gone => return,
+        };
+        // A client that is gone, or never reads, needs no goodbye.
+        let said = tokio::time::timeout(CLOSE_DEADLINE, self.written_out(last, std::future::pending())).await;
+        if !matches!(said, Ok(Ok(()))) {
+            return;
         }
-        // Ours is to be read, or the client's own to be answered: hanging up before could take the code with it.
-        let answered = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        // The server closes first (RFC 6455 §7.1.1), after the client's own close: hanging up before it has read ours could
+        // take the code with it.
+        let answered = async {
+            if self.closed.is_none() {
+                while !matches!(self.hear().await, Err(End::Closed | End::Gone)) {}
+            }
+        };
         let _ = tokio::time::timeout(ANSWER_DEADLINE, answered).await;
+        self.shut_down();
     }
 
-    async fn say_goodbye(&mut self, close: &Close) -> Result<(), axum::Error> {
-        let frame = CloseFrame { code: close.code, reason: Utf8Bytes::from_static(close.reason) };
-        // 1002, 1003, 1007 and 1009 say it all: the client does not speak our protocol.
-        if !matches!(close.code, 1002 | 1003 | 1007 | 1009) {
-            self.sink.feed(Message::Text(Control::bye(close).to_json().into())).await?;
+    fn shut_down(self) {
+        if let Some(wire) = Arc::into_inner(self.wire)
+            && let Ok(stream) = wire.stream.into_std()
+        {
+            // Whoever is gone already needs no end.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
         }
-        self.sink.feed(Message::Close(Some(frame))).await?;
-        self.sink.flush().await
     }
 }
 
 /// Each fault of the protocol has its code (RFC 6455 §7.4.1).
-fn protocol_end(error: &axum::Error) -> End {
-    use tungstenite::Error;
-    match error.source().and_then(|source| source.downcast_ref::<Error>()) {
-        Some(Error::Capacity(_)) => End::ours(1009, "too_big"),
-        Some(Error::Utf8(_)) => End::ours(1007, "not_utf8"),
-        Some(Error::Protocol(_)) => End::ours(1002, "protocol_error"),
-        _ => End::Gone,
+fn protocol_end(fault: Fault) -> End {
+    match fault {
+        Fault::TooBig => End::ours(1009, "too_big"),
+        Fault::NotUtf8 => End::ours(1007, "not_utf8"),
+        Fault::Protocol => End::ours(1002, "protocol_error"),
     }
 }

@@ -1,5 +1,6 @@
 //! One binary of black-box tests: each module holds one promise of the contract and speaks to the real server through
-//! its public doors. `support` is what they are written with; `tidy` looks at the source instead.
+//! its public doors; where no door leads to a promise, to the library. `support` is what they are written with; `tidy`
+//! looks at the source instead.
 
 mod support;
 
@@ -12,6 +13,7 @@ mod cluster;
 mod cluster_leaks;
 mod cluster_outages;
 mod cluster_restarts;
+mod conformance;
 mod crashes;
 mod database_file;
 mod delivery_records;
@@ -31,10 +33,12 @@ mod pauses;
 mod plain_sql;
 mod plugin_files;
 mod plugins;
+mod presence_announcer;
 mod problems;
 mod public_sessions;
 mod publishing;
 mod rate_limits;
+mod real_clients;
 mod recovery;
 mod replays;
 mod resuming;
@@ -45,12 +49,15 @@ mod rotation;
 mod sealing;
 mod signatures;
 mod socket_ends;
+mod socket_limits;
 mod sockets;
 mod start_up;
 mod stock_plugins;
 mod stopping;
 mod store_contract;
+mod streams;
 mod swaps;
+mod tail;
 mod tenants;
 mod tidy;
 mod traces;

@@ -35,6 +35,18 @@ async fn what_is_old_vanishes_after_a_start_and_what_is_owed_stays(database: Dat
         "id, tenant_id, webhook_id, state, since_ms, until_ms, states, event_types, rate, matches, created_ms";
     let replay = "'rpl_old', 'acme', 1, 'done', 0, 1, '[]', '[]', 1, 0, 0";
     database.execute(&format!("INSERT INTO jf_replays ({columns}, ended_ms) VALUES ({replay}, 1)")).await;
+    let session = |id: &str, ended: &str| {
+        format!("INSERT INTO jf_sessions (id, tenant_id, created_ms, ended_ms) VALUES ('{id}', 'acme', 1, {ended})")
+    };
+    let now = jackfield::event::now_ms().to_string();
+    for (id, ended) in [("ended long ago", "1"), ("ended now", now.as_str()), ("live", "NULL")] {
+        database.execute(&session(id, ended)).await;
+    }
+    let columns = "tenant_id, user_id, event_type, frame, at_ms";
+    for (user, at) in [("away for long", "1"), ("away", now.as_str())] {
+        let values = format!("'acme', '{user}', 'chat.message', '{{}}', {at}");
+        database.execute(&format!("INSERT INTO jf_offline ({columns}) VALUES ({values})")).await;
+    }
     server.restart().await;
     let young = server.publish("acme", json!({"type": "call.answered"})).await;
 
@@ -55,6 +67,8 @@ async fn what_is_old_vanishes_after_a_start_and_what_is_owed_stays(database: Dat
         (database.count("SELECT COUNT(*) FROM jf_replays").await == 0).then_some(())
     })
     .await;
+    assert_eq!(database.texts("SELECT id FROM jf_sessions ORDER BY id").await, ["ended now", "live"]);
+    assert_eq!(database.texts("SELECT user_id FROM jf_offline").await, ["away"]);
     // It can still be sent.
     receiver.answer_always(200);
     let shown = server.service("acme").get(&format!("/api/v1/events/{pending}")).await.expect(200).body;

@@ -71,8 +71,16 @@ const HOMES: [(&str, &[&str], &str); 13] = [
     ("sea_query_sqlx::", &["store/"], "all SQL lives in store/, so that one room knows the tables and the dialects"),
     ("redis::", &["bus/"], "all Redis lives in bus/, so that one room knows its keys: the rest must work without it"),
     ("wasmtime::", &["plugin/"], "only plugin/ runs guests: limits and isolation are kept in one place"),
-    ("hyper::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
-    ("hyper_util::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
+    (
+        "hyper::",
+        &["webhook/", "ws/wire/upgrade.rs"],
+        "only webhook/ dials out: every address is vetted in one place; a handshake leaves a bare stream",
+    ),
+    (
+        "hyper_util::",
+        &["webhook/", "ws/wire/upgrade.rs"],
+        "only webhook/ dials out: every address is vetted in one place; a handshake leaves a bare stream",
+    ),
     ("hyper_rustls::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
     ("hickory_resolver::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
     ("axum::", &["http/", "ws/", "console/", "app.rs"], "the rooms below the doors must not know HTTP"),

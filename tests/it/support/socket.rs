@@ -239,6 +239,11 @@ impl Socket {
         self.send_message(Message::text(frame.to_string())).await;
     }
 
+    /// The same, for a socket that may have been closed.
+    pub async fn try_send(&mut self, frame: Value) -> Result<(), Error> {
+        self.stream.send(Message::text(frame.to_string())).await
+    }
+
     pub async fn subscribe(&mut self, patterns: &[&str]) -> Value {
         self.send(json!({"type": "subscribe", "events": patterns, "ref": 1})).await;
         self.expect_control("subscribed").await
