@@ -169,6 +169,11 @@ impl Hub {
         }
     }
 
+    /// The same with the event at that place, where it is kept.
+    pub fn last(&self, tenant: &TenantId) -> Option<(Position, bool, Option<Frame>)> {
+        Some(self.tenant(tenant)?.last())
+    }
+
     /// Where a tenant's events are now, and whether these places are those of all nodes.
     pub fn position(&self, tenant: &TenantId) -> Option<(Position, bool)> {
         Some(self.tenant(tenant)?.position())

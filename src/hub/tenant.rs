@@ -265,6 +265,12 @@ impl TenantHub {
         state.tell_all(&gap);
     }
 
+    pub fn last(&self) -> (Position, bool, Option<Frame>) {
+        let state = self.state();
+        let frame = state.history.last().filter(|entry| entry.offset == state.offset).map(|entry| entry.frame.clone());
+        (state.position(), state.shared, frame)
+    }
+
     pub fn position(&self) -> (Position, bool) {
         let state = self.state();
         (state.position(), state.shared)

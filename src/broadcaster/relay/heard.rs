@@ -8,9 +8,9 @@ use std::{
 use serde::{Deserialize, Deserializer};
 use tokio_util::sync::CancellationToken;
 
-use super::Relay;
+use super::{Relay, rooms::Room};
 use crate::{
-    bus::{CONTROL, Message, Messages, tenant_of_channel},
+    bus::{CONTROL, LinkState, Message, Messages, tenant_of_channel},
     event::{
         Event, EventId, EventType, MAX_NESTING, Origin, SessionId, TenantId, UserId, nesting, now_ms,
         payload::{ChatSessionEnded, Payload},
@@ -110,9 +110,12 @@ impl Relay {
         let Some(routing) = head.routing() else { return self.ignore(message, "it is no event") };
         match (&head.epoch, head.offset) {
             (Some(Some(epoch)), Some(offset)) => {
+                // Whatever comes before it is listened to is in the stream, and read from there.
+                let Some(room) = self.rooms.get(&tenant).filter(|room| self.is_attached(room)) else { return };
                 let position = Position { epoch: (&**epoch).into(), offset };
                 let Some(open) = open_of(text) else { return self.ignore(message, "its place is not at its end") };
-                self.take(&tenant, &routing, open, &position, head.id.as_deref()).await;
+                let Some(id) = head.id.as_deref() else { return self.ignore(message, "it has no id") };
+                self.take(&room, &routing, open, &position, id).await;
             }
             (Some(_), _) => {
                 if let Some(open) = open_of(text) {
@@ -123,12 +126,26 @@ impl Relay {
         }
     }
 
-    async fn take(&self, tenant: &TenantId, routing: &Routing, open: &str, position: &Position, id: Option<&str>) {
-        match self.hub.take(tenant, routing, open, position, true) {
+    fn is_attached(&self, room: &Room) -> bool {
+        let Some(link) = &self.link else { return false };
+        matches!(*link.borrow(), LinkState::Up(number) if room.is_attached_by(number))
+    }
+
+    /// Takes an event at its place, and shows it unless it was shown at another, which nobody was told of.
+    pub(super) fn take_once(&self, room: &Room, routing: &Routing, open: &str, position: &Position, id: &str) -> Taken {
+        let mut recent = room.recent();
+        let taken = self.hub.take(&room.tenant, routing, open, position, !recent.knows(id));
+        if matches!(taken, Taken::Sent(_)) {
+            recent.add(id);
+        }
+        taken
+    }
+
+    async fn take(&self, room: &Room, routing: &Routing, open: &str, position: &Position, id: &str) {
+        let tenant = &room.tenant;
+        match self.take_once(room, routing, open, position, id) {
             Taken::Sent(connections) => {
-                if let Some(id) = id {
-                    self.traces.count(tenant, id, connections);
-                }
+                self.traces.count(tenant, id, connections);
                 self.close_ended(tenant, routing);
             }
             Taken::Old => {}

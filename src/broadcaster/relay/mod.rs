@@ -10,14 +10,15 @@
 mod backlog;
 mod heard;
 mod join;
+mod recent;
 mod rooms;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{RwLock, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::SocketTraces;
@@ -37,6 +38,8 @@ pub use rooms::{RoomError, Stay};
 const GRACE: Duration = Duration::from_secs(1);
 /// How often a publisher that waits for Redis looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Redis is there, takes what others write, and refuses this for so long: a tenant's key is broken.
+const GIVE_UP: Duration = Duration::from_secs(5);
 /// How often idle tenants are given up, and positions compared.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// A join that failed is tried again.
@@ -64,6 +67,8 @@ pub enum Standing {
 pub struct Relay {
     hub: Arc<Hub>,
     bus: Option<Bus>,
+    /// How the connection to it stands.
+    link: Option<watch::Receiver<LinkState>>,
     traces: Arc<SocketTraces>,
     mail: Arc<Mail>,
     /// Held for reading by whoever shows an event alone or enters a tenant, for writing while the node goes over.
@@ -93,6 +98,7 @@ impl Relay {
         let (controls, controls_received) = mpsc::channel(CONTROLS);
         let relay = Self {
             hub,
+            link: bus.as_ref().map(Bus::state),
             bus,
             traces,
             mail,
@@ -125,19 +131,23 @@ impl Relay {
     pub async fn show(&self, event: &Event, open: String) -> usize {
         let (routing, ephemeral) = (Routing::from(event), event.is_ephemeral());
         let Some(bus) = &self.bus else { return self.show_here(event, &routing, &open, ephemeral).await };
-        let mut again = false;
+        let (mut again, begun) = (false, Instant::now());
         loop {
             {
                 // Held until the event is shown: the node cannot go over meanwhile.
                 let mode = self.mode.read().await;
                 if *mode == Mode::Alone {
-                    let shown = self.show_here(event, &routing, &open, ephemeral).await;
+                    // One that was published by a call without an answer may have been heard before Redis went away.
+                    let room = self.rooms.get(&event.tenant).filter(|_| !ephemeral);
+                    let is_new = room.is_none_or(|room| room.recent().add(event.id.as_str()));
+                    let shown = if is_new { self.show_here(event, &routing, &open, ephemeral).await } else { 0 };
                     if !ephemeral {
                         self.backlog.push(Waiting {
                             tenant: event.tenant.clone(),
                             id: event.id.clone(),
                             event_type: event.event_type.clone(),
                             open,
+                            again,
                         });
                     }
                     return shown;
@@ -156,8 +166,10 @@ impl Relay {
                 };
                 bus.publish(publication).await.map(|_| ())
             };
-            if sent.is_ok() {
-                return 0;
+            let Err(error) = sent else { return 0 };
+            if begun.elapsed() > GIVE_UP {
+                tracing::error!("event {} is shown by this node only: {error}", event.id);
+                return self.hub.pass(&event.tenant, &routing, &open);
             }
             // The node goes on alone in a moment, or Redis is back by then.
             again = true;
