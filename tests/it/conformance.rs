@@ -1,7 +1,7 @@
 //! RFC 6455 by the Autobahn cases, which the PyPI package `kosoku` runs, against an echo made of the sockets' own transport.
 
 use crate::support::wait::within;
-use crate::support::{Server, verify};
+use crate::support::{Server, tools};
 use serde_json::Value;
 use std::process::Command;
 use std::time::Duration;
