@@ -12,7 +12,7 @@ use super::Relay;
 use crate::{
     bus::{CONTROL, Message, Messages, tenant_of_channel},
     event::{
-        Event, EventId, EventType, Origin, SessionId, TenantId, UserId, now_ms,
+        Event, EventId, EventType, Origin, SessionId, TenantId, UserId, now_ms, parse_rfc3339_ms,
         payload::{ChatSessionEnded, Payload},
     },
     hub::{Close, Position, Routing, Taken},
@@ -66,6 +66,16 @@ impl Head<'_> {
 pub fn head_of(open: &str) -> Option<Routing> {
     let text = format!("{open}}}");
     serde_json::from_str::<Head>(&text).ok()?.routing()
+}
+
+/// When an event was received, ms, by its frame.
+pub fn timestamp_of(open: &str) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Received<'a> {
+        timestamp: &'a str,
+    }
+    let text = format!("{open}}}");
+    parse_rfc3339_ms(serde_json::from_str::<Received>(&text).ok()?.timestamp).ok()
 }
 
 impl Relay {
