@@ -12,11 +12,14 @@ use super::Relay;
 use crate::{
     bus::{CONTROL, Message, Messages, tenant_of_channel},
     event::{
-        Event, EventId, EventType, Origin, SessionId, TenantId, UserId, now_ms, parse_rfc3339_ms,
+        Event, EventId, EventType, MAX_NESTING, Origin, SessionId, TenantId, UserId, nesting, now_ms, parse_rfc3339_ms,
         payload::{ChatSessionEnded, Payload},
     },
-    hub::{Close, Position, Routing, Taken},
+    hub::{Close, Frame, Position, Routing, Taken},
 };
+
+/// What a node says is a frame and its place; longer is nothing that any of them said.
+const MAX_MESSAGE_BYTES: usize = 2 * Frame::MAX_BYTES;
 
 /// An event that another program published: the chain of the sockets has not run.
 #[derive(Debug)]
@@ -98,6 +101,9 @@ impl Relay {
     }
 
     async fn hear(&self, message: &Message) {
+        if message.payload.len() > MAX_MESSAGE_BYTES {
+            return self.ignore(message, "it is too long");
+        }
         let Ok(text) = std::str::from_utf8(&message.payload) else { return self.ignore(message, "it is not UTF-8") };
         if message.channel == CONTROL {
             return self.obey(text).await;
@@ -150,6 +156,13 @@ impl Relay {
     fn take_foreign(&self, message: &Message, tenant: TenantId, routing: Routing, head: &Head<'_>) {
         if self.hub.counts(&tenant).clients == 0 {
             return;
+        }
+        // As for a publisher: a frame that is too much for a queue would close every socket.
+        if message.payload.len() > Frame::MAX_BYTES {
+            return self.ignore(message, "it is too long");
+        }
+        if head.data.is_some_and(|data| nesting(data.get()) > MAX_NESTING) {
+            return self.ignore(message, "its data is nested too deep");
         }
         let id = head.id.as_deref().map_or_else(|| Ok(EventId::generate()), EventId::parse);
         let Ok(id) = id else { return self.ignore(message, "its id is none") };
