@@ -83,6 +83,8 @@ pub struct SocketConfig {
     pub max_connections_per_tenant: usize,
     /// Empty: any.
     pub allowed_origins: Vec<String>,
+    /// Whether there is a route that sends back what it hears.
+    pub echo: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -286,6 +288,7 @@ fn read_sockets(r: &mut Reader, settings: &Settings) -> Option<SocketConfig> {
         let origins: Vec<String> = text.split(',').map(|origin| origin.trim().to_owned()).collect();
         Ok::<_, String>(if origins.iter().any(|origin| origin == "*") { Vec::new() } else { origins })
     });
+    let echo = r.read("WS_ECHO", &settings.ws_echo, "false", str::parse::<bool>);
     if let (Some(ping), Some(pong)) = (ping_interval, pong_timeout)
         && pong <= ping
     {
@@ -300,6 +303,7 @@ fn read_sockets(r: &mut Reader, settings: &Settings) -> Option<SocketConfig> {
         max_message_bytes: max_message?,
         max_connections_per_tenant: max_connections?,
         allowed_origins: allowed_origins?,
+        echo: echo?,
     })
 }
 

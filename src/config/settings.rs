@@ -47,6 +47,9 @@ pub struct Settings {
     /// Origins of pages that may connect, comma-separated [default: *]
     #[arg(long, env = "WS_ALLOWED_ORIGINS")]
     pub ws_allowed_origins: Option<String>,
+    /// A route that sends back what it hears, for a conformance suite
+    #[arg(long, env = "WS_ECHO", hide = true)]
+    pub ws_echo: Option<String>,
     /// Delivery loops, each driving many requests at once [default: 10]
     #[arg(long, env = "WEBHOOK_WORKERS")]
     pub webhook_workers: Option<String>,

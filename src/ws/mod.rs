@@ -1,10 +1,12 @@
-//! Sockets: the handshake of members (a token) and of visitors (a public session), and the session that follows.
+//! Sockets: the handshake of members (a token) and of visitors (a public session), and the session that follows. Streams of
+//! server-sent events are the same without a way back.
 //!
 //! A refused handshake is an HTTP status. A browser cannot read one, so where `jackfield.v1` was offered the handshake is
 //! taken and closed with the code that says the same.
 
 mod client;
 mod control;
+mod echo;
 mod expiry;
 mod feed;
 mod handshake;
@@ -12,6 +14,7 @@ mod limits;
 mod replay;
 mod seat;
 mod session;
+mod stream;
 mod transport;
 mod wire;
 
@@ -20,6 +23,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     extract::{ConnectInfo, Path, Request, State},
+    http::request::Parts,
     response::Response,
     routing::get,
 };
@@ -62,7 +66,12 @@ impl Sockets {
 
     pub fn router(&self) -> Router {
         let routes = || Router::new().route("/ws", get(member)).route("/ws/public/{session}", get(visitor));
-        routes().nest("/api/v1", routes()).with_state(self.clone())
+        let v1 = routes().route("/events/stream", get(stream::stream));
+        let mut router = routes().nest("/api/v1", v1);
+        if self.0.config.echo {
+            router = router.route("/ws/echo", get(echo::echo));
+        }
+        router.with_state(self.clone())
     }
 
     /// Waits until every session has ended.
@@ -76,15 +85,7 @@ async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Resp
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
     let upgrade = Upgrade::read(&mut parts)?;
-    let token = bearer(&parts).or(offer.token.as_deref());
-    let verified = offer.check().and_then(|()| match token {
-        Some(token) => sockets.0.api.tokens.verify(token),
-        None => Err(Problem::unauthorized(
-            "missing_token",
-            "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`",
-        )),
-    });
-    match verified.map(Who::Member).and_then(|who| sockets.has_room(&who).map(|()| who)) {
+    match sockets.identify(&parts, &offer).and_then(|who| sockets.has_room(&who).map(|()| who)) {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, usize::MAX)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
@@ -109,6 +110,17 @@ async fn visitor(
 }
 
 impl Sockets {
+    /// # Errors
+    /// What is wrong with the request, or 401.
+    fn identify(&self, parts: &Parts, offer: &Offer) -> Result<Who, Problem> {
+        offer.check()?;
+        let missing =
+            "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`";
+        let token = bearer(parts).or(offer.token.as_deref());
+        let token = token.ok_or_else(|| Problem::unauthorized("missing_token", missing))?;
+        self.0.api.tokens.verify(token).map(Who::Member)
+    }
+
     async fn session_of(&self, offer: &Offer, address: SocketAddr, session: &str) -> Result<Who, Problem> {
         offer.check()?;
         self.0.visitors.check(address.ip())?;
@@ -132,28 +144,41 @@ impl Sockets {
     }
 
     fn accept(&self, upgrade: Upgrade, offer: Offer, who: Who, max_message: usize) -> Response {
-        let max_message = self.0.config.max_message_bytes.min(max_message);
-        let (response, stream) = upgrade.accept(offer.protocol());
-        let (sockets, wish) = (self.clone(), offer.wish);
-        self.0.sessions.spawn(async move {
-            let Some(stream) = stream.await else { return };
-            let transport = Transport::new(stream, max_message, &sockets.0.config);
+        let (protocol, wish) = (offer.protocol(), offer.wish);
+        self.upgraded(upgrade, protocol, max_message, async move |sockets: Self, transport| {
             Session::run(&sockets.0, who, wish, transport).await;
-        });
-        response
+        })
     }
 
+    /// A browser cannot read a status.
     fn refuse(&self, upgrade: Upgrade, offer: &Offer, problem: Problem) -> Result<Response, Problem> {
         if !offer.speaks_ours {
             return Err(problem);
         }
-        let close = handshake::close_of(&problem);
-        let (response, stream) = upgrade.accept(offer.protocol());
+        let end = End::Close(handshake::close_of(&problem));
+        let run = |_, transport: Transport| transport.end(end);
+        Ok(self.upgraded(upgrade, offer.protocol(), MAX_VISITOR_MESSAGE, run))
+    }
+
+    /// Answers a handshake; what runs then is waited for by a stop.
+    fn upgraded<F>(
+        &self,
+        upgrade: Upgrade,
+        protocol: Option<&'static str>,
+        max_message: usize,
+        run: impl FnOnce(Self, Transport) -> F + Send + 'static,
+    ) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (response, stream) = upgrade.accept(protocol);
         let sockets = self.clone();
         self.0.sessions.spawn(async move {
             let Some(stream) = stream.await else { return };
-            Transport::new(stream, MAX_VISITOR_MESSAGE, &sockets.0.config).end(End::Close(close)).await;
+            let max_message = sockets.0.config.max_message_bytes.min(max_message);
+            let transport = Transport::new(stream, max_message, &sockets.0.config);
+            run(sockets, transport).await;
         });
-        Ok(response)
+        response
     }
 }

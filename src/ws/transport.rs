@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a close may take that a slow client has to read its way to.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// Pongs that a client is owed which does not read; beyond it, its pings get no answer.
 const MAX_WAITING: usize = 256;

@@ -19,6 +19,7 @@ pub mod relay;
 pub mod server;
 pub mod socket;
 pub mod store;
+pub mod stream;
 pub mod tls;
 pub mod tokens;
 pub mod tools;
