@@ -22,8 +22,15 @@ const BATCH: usize = 200;
 /// What this node published while it was alone, by tenant: its own sockets have it.
 type Own = HashMap<TenantId, HashSet<String>>;
 
-/// Events and who may see them, and the offset up to which these are all.
-type Older = (Vec<(Routing, Frame)>, u64);
+/// Events that this node no longer has.
+pub struct Older {
+    /// Each with who may see it.
+    pub events: Vec<(Routing, Frame)>,
+    /// The offset up to which these are all.
+    pub next: u64,
+    /// Something before them is not to be had.
+    pub has_gap: bool,
+}
 
 impl Relay {
     /// Becomes one of the nodes, by the connection of this number.
@@ -173,22 +180,28 @@ impl Relay {
         }
     }
 
-    /// Events between an offset and the beginning of this node's history, from those that Redis keeps, and the offset up to
-    /// which these are all. None: they are not there either.
+    /// Events between an offset and the beginning of this node's history, from those that Redis keeps. None: they are not
+    /// there either.
     pub async fn older(&self, tenant: &TenantId, epoch: &str, after: u64, start: u64) -> Option<Older> {
         let page = self.bus.as_ref()?.read(tenant, after, BATCH).await.ok()?;
-        let complete = page.entries.first().is_some_and(|first| first.offset == after + 1);
-        if *page.top.epoch != *epoch || !complete {
+        if *page.top.epoch != *epoch {
             return None;
         }
         let epoch: Arc<str> = epoch.into();
-        let (mut older, mut next) = (Vec::new(), after);
+        let mut older = Older { events: Vec::new(), next: after, has_gap: false };
         for entry in page.entries.into_iter().take_while(|entry| entry.offset <= start) {
-            let Some((_, open)) = entry.event else { break };
+            if entry.offset > older.next + 1 || entry.event.is_none() {
+                if !older.events.is_empty() {
+                    // The gap is told before what comes behind it.
+                    break;
+                }
+                older.has_gap = true;
+            }
+            older.next = entry.offset;
             let at = Position { epoch: epoch.clone(), offset: entry.offset };
-            older.extend(head_of(&open).map(|routing| (routing, Frame::at(&open, at))));
-            next = entry.offset;
+            let event = entry.event.and_then(|(_, open)| Some((head_of(&open)?, Frame::at(&open, at))));
+            older.events.extend(event);
         }
-        (next > after).then_some((older, next))
+        (older.next > after).then_some(older)
     }
 }

@@ -25,6 +25,8 @@ use crate::{
     bus::{Bus, Control, LinkState, Messages, Publication},
     event::{Event, TenantId},
     hub::{Hub, Routing},
+    presence::Mail,
+    store::OfflineItem,
 };
 use backlog::{Backlog, Waiting};
 pub use heard::Foreign;
@@ -63,6 +65,7 @@ pub struct Relay {
     hub: Arc<Hub>,
     bus: Option<Bus>,
     traces: Arc<SocketTraces>,
+    mail: Arc<Mail>,
     /// Held for reading by whoever shows an event alone or enters a tenant, for writing while the node goes over.
     mode: RwLock<Mode>,
     rooms: Rooms,
@@ -85,13 +88,14 @@ const FOREIGN: usize = 1024;
 const CONTROLS: usize = 1024;
 
 impl Relay {
-    pub fn new(hub: Arc<Hub>, bus: Option<Bus>, traces: Arc<SocketTraces>) -> (Arc<Self>, RelayEnds) {
+    pub fn new(hub: Arc<Hub>, bus: Option<Bus>, mail: Arc<Mail>, traces: Arc<SocketTraces>) -> (Arc<Self>, RelayEnds) {
         let (foreign, foreign_received) = mpsc::channel(FOREIGN);
         let (controls, controls_received) = mpsc::channel(CONTROLS);
         let relay = Self {
             hub,
             bus,
             traces,
+            mail,
             mode: RwLock::new(Mode::Alone),
             rooms: Rooms::default(),
             backlog: Backlog::default(),
@@ -120,18 +124,14 @@ impl Relay {
     /// of this node it was queued for, where this node does that itself.
     pub async fn show(&self, event: &Event, open: String) -> usize {
         let (routing, ephemeral) = (Routing::from(event), event.is_ephemeral());
-        let Some(bus) = &self.bus else {
-            let shown = self.hub.publish(&event.tenant, &routing, &open, ephemeral);
-            self.close_ended(&event.tenant, &routing);
-            return shown;
-        };
+        let Some(bus) = &self.bus else { return self.show_here(event, &routing, &open, ephemeral).await };
         let mut again = false;
         loop {
             {
                 // Held until the event is shown: the node cannot go over meanwhile.
                 let mode = self.mode.read().await;
                 if *mode == Mode::Alone {
-                    let shown = self.hub.publish(&event.tenant, &routing, &open, ephemeral);
+                    let shown = self.show_here(event, &routing, &open, ephemeral).await;
                     if !ephemeral {
                         self.backlog.push(Waiting {
                             tenant: event.tenant.clone(),
@@ -140,7 +140,6 @@ impl Relay {
                             open,
                         });
                     }
-                    self.close_ended(&event.tenant, &routing);
                     return shown;
                 }
             }
@@ -164,6 +163,29 @@ impl Relay {
             again = true;
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Gives an event a place of this node's own, and lets it wait where its addressee is away.
+    async fn show_here(&self, event: &Event, routing: &Routing, open: &str, ephemeral: bool) -> usize {
+        // Whoever comes in this moment waits until it is known whether the event waits.
+        let putting = event.user.as_ref().map(|user| self.mail.begin(&event.tenant, user));
+        let shown = self.hub.publish(&event.tenant, routing, open, ephemeral);
+        self.close_ended(&event.tenant, routing);
+        if let (Some(position), Some(user)) = (shown.waits_at, &event.user) {
+            let item = OfflineItem {
+                tenant: event.tenant.clone(),
+                user: user.clone(),
+                event_type: event.event_type.clone(),
+                frame: format!(r#"{open},"epoch":"{}","offset":{}}}"#, position.epoch, position.offset),
+                epoch: Some(position.epoch.to_string()),
+                offset: Some(position.offset),
+            };
+            if let Err(error) = self.mail.put(vec![item]).await {
+                tracing::error!("event {} does not wait for its user: {error}", event.id);
+            }
+        }
+        drop(putting);
+        shown.connections
     }
 
     /// Shows an event to this node's sockets only: each node does that with what another program published.
