@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use nodes::{Nodes, Online};
 
 use crate::{
-    broadcaster::{Broadcaster, Parts, Relay, SocketTraces},
+    broadcaster::{Broadcaster, DOUBTFUL, Parts, Relay, SocketTraces},
     config::{Config, PluginConfig, WebhookConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
@@ -141,6 +141,7 @@ impl App {
         let workers =
             Workers::start(&deliverer, WorkersConfig { workers: count, max_in_flight: config.webhooks.max_in_flight });
         info!("Webhook manager started with {count} workers");
+        let (doubtful, doubtful_received) = mpsc::channel(DOUBTFUL);
         let broadcaster = Broadcaster::new(Parts {
             store: store.clone(),
             relay: relay.clone(),
@@ -151,6 +152,7 @@ impl App {
             notices,
             node,
             traces,
+            doubtful,
         });
         info!("Event broadcaster initialized (WebSocket + Webhooks)");
 
@@ -159,6 +161,7 @@ impl App {
             mailbox_task,
             tokio::spawn(nodes::announce(announcer, online, broadcaster.clone(), stop_background.clone())),
             tokio::spawn(mail.keep_moving(stop_background.clone())),
+            tokio::spawn(broadcaster.clone().run_doubtful(doubtful_received, stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_foreign(ends.foreign, stop_background.clone())),
             tokio::spawn(nodes::obey(ends.controls, deliverer.clone(), socket_chains.clone(), stop_background.clone())),
             tokio::spawn(folder.watch(stop_background.clone())),

@@ -103,7 +103,7 @@ impl Transport {
     /// given up at any time.
     pub async fn hear(&mut self) -> Result<Said, End> {
         loop {
-            while let Some(said) = self.said.pop_front() {
+            if let Some(said) = self.said.pop_front() {
                 match said {
                     Said::Ping(payload) => {
                         if self.wire.waiting() < MAX_WAITING {

@@ -204,6 +204,9 @@ async fn the_page_shows_events_and_people_and_resumes_in_a_browser() {
     server.publish("acme", state).await;
     page.shows("$('people').textContent.includes('leaon_break')").await;
 
+    let _max = server.socket("acme", "max").await;
+    page.shows("document.querySelector('#people [data-user=max][data-online=true]') !== null").await;
+
     wire.cut();
     publish(&server, "in the cut").await;
     page.shows("$('reconnect-count').textContent === '1'").await;

@@ -70,6 +70,21 @@ async fn a_cut_connection_is_resumed_and_nothing_is_lost_or_shown_twice() {
 }
 
 #[tokio::test]
+async fn what_waited_for_its_user_is_marked_and_moves_no_place() {
+    let server = Server::start().await;
+    server.publish("acme", json!({"type": "notification", "user_id": "kim", "data": {"word": "waited"}})).await;
+    publish(&server, "not for kim alone").await;
+    let mut tail = tail(server.port(), &[]).await;
+    let line = tail.prints("waited").await;
+    assert!(line.contains("user kim  (waited)"), "{line}");
+    tail.interrupt();
+    assert_eq!(tail.ends().await, Some(0));
+    let place = tail.says("--since ").await;
+    let moved: u64 = place.rsplit_once(':').and_then(|(_, offset)| offset.parse().ok()).expect("a place");
+    assert!(moved >= 2, "the place of the welcome stays: {place}");
+}
+
+#[tokio::test]
 async fn after_a_kill_of_the_server_it_comes_back_and_says_what_may_be_missing() {
     let mut server = Server::start().await;
     let tail = tail(server.port(), &[]).await;

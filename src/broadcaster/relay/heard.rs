@@ -12,7 +12,7 @@ use super::{Relay, rooms::Room};
 use crate::{
     bus::{CONTROL, LinkState, Message, Messages, tenant_of_channel},
     event::{
-        Event, EventId, EventType, MAX_NESTING, Origin, SessionId, TenantId, UserId, nesting, now_ms,
+        Event, EventId, EventType, MAX_NESTING, Origin, SessionId, TenantId, UserId, nesting, now_ms, parse_rfc3339_ms,
         payload::{ChatSessionEnded, Payload},
     },
     hub::{Close, Frame, Position, Routing, Taken},
@@ -69,6 +69,16 @@ impl Head<'_> {
 pub fn head_of(open: &str) -> Option<Routing> {
     let text = format!("{open}}}");
     serde_json::from_str::<Head>(&text).ok()?.routing()
+}
+
+/// When an event was received, ms, by its frame.
+pub fn timestamp_of(open: &str) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Received<'a> {
+        timestamp: &'a str,
+    }
+    let text = format!("{open}}}");
+    parse_rfc3339_ms(serde_json::from_str::<Received>(&text).ok()?.timestamp).ok()
 }
 
 impl Relay {

@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     Mode, Relay,
-    heard::head_of,
+    heard::{head_of, timestamp_of},
     rooms::{Room, position},
 };
 use crate::{
     bus::{Away, Bus, Entry, Publication},
-    event::TenantId,
+    event::{Event, TenantId},
     hub::{Frame, Position, Routing, Taken},
 };
 
@@ -220,5 +220,31 @@ impl Relay {
             older.events.extend(event);
         }
         (older.next > after).then_some(older)
+    }
+
+    /// Whether an event is in the tenant's stream. None: nobody can say, since it may have left the stream already, or Redis
+    /// is away.
+    pub async fn has_shown(&self, event: &Event) -> Option<bool> {
+        let bus = self.bus.as_ref()?;
+        if *self.mode.read().await == Mode::Alone {
+            return None;
+        }
+        let (mut after, mut complete) = (0, None);
+        loop {
+            let page = bus.read(&event.tenant, after, BATCH).await.ok()?;
+            let Some(last) = page.entries.last() else { break };
+            after = last.offset;
+            for entry in page.entries {
+                let Some((id, open)) = entry.event else { continue };
+                // The oldest that is there tells how far back the stream goes.
+                complete.get_or_insert_with(|| {
+                    entry.offset == 1 || timestamp_of(&open).is_some_and(|at_ms| at_ms < event.timestamp_ms)
+                });
+                if id == event.id.as_str() {
+                    return Some(true);
+                }
+            }
+        }
+        complete.unwrap_or(true).then_some(false)
     }
 }

@@ -4,23 +4,22 @@ use std::path::PathBuf;
 
 /// Python with the packages of `scripts/requirements.txt`.
 pub fn python() -> PathBuf {
-    let python = set("JACKFIELD_PYTHON").unwrap_or_else(|| cache().join("venv/bin/python"));
-    assert!(python.exists(), "{} is not there: run scripts/setup", python.display());
-    python
+    there(set("JACKFIELD_PYTHON").unwrap_or_else(|| cache().join("venv/bin/python")))
+}
+
+/// A program that a package of `scripts/requirements.txt` brings.
+pub fn python_program(name: &str) -> PathBuf {
+    there(cache().join("venv/bin").join(name))
 }
 
 /// The folder with the packages of `scripts/package.json`: a script without a file finds them below its working folder.
 pub fn node_packages() -> PathBuf {
-    let packages = cache().join("node");
-    assert!(packages.exists(), "{} is not there: run scripts/setup", packages.display());
-    packages
+    there(cache().join("node"))
 }
 
 /// A program that a package of `scripts/package.json` brings.
 pub fn node_program(name: &str) -> PathBuf {
-    let program = node_packages().join("node_modules/.bin").join(name);
-    assert!(program.exists(), "{} is not there: run scripts/setup", program.display());
-    program
+    there(node_packages().join("node_modules/.bin").join(name))
 }
 
 /// An example of this repository, built with the tests.
@@ -31,7 +30,12 @@ pub fn example(name: &str) -> PathBuf {
     example
 }
 
-pub fn cache() -> PathBuf {
+fn there(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is not there: run scripts/setup", path.display());
+    path
+}
+
+fn cache() -> PathBuf {
     set("JACKFIELD_CACHE").unwrap_or_else(|| {
         let home = set("HOME").expect("HOME is set");
         set("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("jackfield")
