@@ -3,7 +3,7 @@
 use crate::cluster::{Pair, TYPES, redis_is, shared};
 use crate::support::load::{Load, Plan, WhenItBreaks};
 use crate::support::watcher::Watcher;
-use crate::support::wire::Wire;
+use crate::support::redis_wire::Wire;
 use crate::support::{Database, Redis, Server, databases::Kind, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};
