@@ -82,6 +82,12 @@ impl Seat {
         let (feed, closing, gap) = Feed::new(joined);
         let mut seat = Self { feed, closing, gap, waiting: 0, stay };
         if let Who::Member(identity) = who {
+            // It may have been revoked between the handshake and the join, when there was no connection yet to be closed.
+            if let Err(problem) = api.check_revoked(identity) {
+                let Self { feed, stay, .. } = seat;
+                Self::leave(api, feed, None, stay).await;
+                return Err(problem);
+            }
             let connection = &seat.feed.connection;
             seat.waiting = api.presence.enter(&identity.tenant, &identity.user, &connection.id).await;
         }
