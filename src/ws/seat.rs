@@ -107,19 +107,19 @@ impl Seat {
         Ok(seat)
     }
 
-    /// Gives the place up; what still waits is forgotten at once: a slow goodbye must not keep it. What was on its way
-    /// to a member after `confirmed` waits for the user, if it was the last connection.
+    /// Gives the place up. What was on its way to a member after `confirmed` waits, if it was the user's last connection. What
+    /// is still in its queue is forgotten at once: a slow goodbye must not keep it.
     pub async fn leave(api: &Api, feed: Feed, confirmed: Option<&Position>, stay: Stay) {
-        let connection = &feed.connection;
-        api.hub.leave(connection);
+        let connection = feed.connection.clone();
+        api.hub.leave(&connection);
+        drop(feed);
         if let Some(user) = connection.viewer.user() {
             let (tenant, user) = (connection.tenant.clone(), user.clone());
-            let unconfirmed = confirmed.map_or_else(Vec::new, |after| unconfirmed(api, connection, &user, after));
+            let unconfirmed = confirmed.map_or_else(Vec::new, |after| unconfirmed(api, &connection, &user, after));
             let left_here = api.hub.user(&tenant, user.as_str()).0;
             let connection = connection.id.clone();
             api.presence.leave(Departure { tenant, user, connection, left_here, unconfirmed }).await;
         }
-        drop(feed);
         drop(stay);
     }
 
