@@ -9,7 +9,7 @@ use axum::{
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use serde_json::{Map, Value, json};
 
-use super::{Api, Problem};
+use super::{Api, ApiParts, Problem};
 use crate::{
     config::TokenConfig,
     event::{Patterns, TenantId, UserId, now_ms},
@@ -59,6 +59,8 @@ pub struct Identity {
     pub role: Role,
     /// Seconds since the Unix epoch.
     pub expires_s: i64,
+    /// The same, if the token says so.
+    pub issued_s: Option<i64>,
     /// What a socket of this token may see, if it is limited.
     pub events: Option<Patterns>,
 }
@@ -149,6 +151,7 @@ impl Tokens {
             user,
             role: Role::parse(mapped.map_or(role, |(_, ours)| ours)),
             expires_s: claims.get("exp").and_then(Value::as_f64).map_or(0, |exp| exp as i64),
+            issued_s: claims.get("iat").and_then(Value::as_f64).map(|iat| iat as i64),
             events,
         })
     }
@@ -175,6 +178,20 @@ pub fn issue(
         }
     }
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(&config.secret))
+}
+
+impl ApiParts {
+    /// For sockets and streams: an administrator may have put the user out.
+    ///
+    /// # Errors
+    /// 401.
+    pub fn check_revoked(&self, who: &Identity) -> Result<(), Problem> {
+        if self.revocations.is_revoked(&who.tenant, &who.user, who.issued_s) {
+            let message = "an administrator has closed this user's sockets: tokens issued before that are not taken";
+            return Err(Problem::unauthorized("revoked", message));
+        }
+        Ok(())
+    }
 }
 
 /// The token of an `Authorization: Bearer …` header.
