@@ -85,7 +85,7 @@ async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Resp
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
     let upgrade = Upgrade::read(&mut parts)?;
-    match sockets.identify(&parts, &offer).and_then(|who| sockets.has_room(&who).map(|()| who)) {
+    match sockets.identify(&parts, &offer).await.and_then(|who| sockets.has_room(&who).map(|()| who)) {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, usize::MAX)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
@@ -112,13 +112,13 @@ async fn visitor(
 impl Sockets {
     /// # Errors
     /// What is wrong with the request, or 401.
-    fn identify(&self, parts: &Parts, offer: &Offer) -> Result<Who, Problem> {
+    async fn identify(&self, parts: &Parts, offer: &Offer) -> Result<Who, Problem> {
         offer.check()?;
         let missing =
             "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`";
         let token = bearer(parts).or(offer.token.as_deref());
         let token = token.ok_or_else(|| Problem::unauthorized("missing_token", missing))?;
-        self.0.api.tokens.verify(token).map(Who::Member)
+        self.0.api.tokens.verify(token).await.map(Who::Member)
     }
 
     async fn session_of(&self, offer: &Offer, address: SocketAddr, session: &str) -> Result<Who, Problem> {

@@ -175,7 +175,7 @@ impl<'a> Session<'a> {
 
     async fn renew(&mut self, token: &str, reference: &Value) -> Result<(), End> {
         let Who::Member(current) = &self.who else { return Ok(()) };
-        let refused = match self.parts.api.tokens.verify(token) {
+        let refused = match self.parts.api.tokens.verify(token).await {
             Ok(new) if new.tenant == current.tenant && new.user == current.user => {
                 let renewed = Control::AuthOk { expires_in_ms: new.expires_in_ms() };
                 self.feed.connection.allow(new.events.clone());
