@@ -24,6 +24,7 @@ use crate::{
     config::{Config, PluginConfig, WebhookConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
+    keys::{KeyRing, KeySourceError},
     plugin::{Limits, PluginError, PluginFolder, Plugins, SocketChains},
     presence::{Announcer, Leases, Mail, Mailbox, MailboxConfig, Pace, Presence, Revocations},
     store::{OpenError, Store, StoreError, StoreTask},
@@ -54,6 +55,8 @@ pub enum StartError {
     Plugin(#[from] PluginError),
     #[error(transparent)]
     Sender(#[from] SenderError),
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
 }
 
 /// A server that runs.
@@ -108,6 +111,10 @@ impl App {
         }
         if config.vault.is_plain() {
             warn!("ENCRYPTION_KEY is not set: secrets are stored as plain text");
+        }
+        let keys = config.tokens.keys.clone().map(KeyRing::new).transpose()?.map(Arc::new);
+        if let Some(keys) = &keys {
+            keys.read().await;
         }
         let hub = Arc::new(Hub::new());
         let nodes = Nodes::find(&config, &node, store.is_shared()).await;
@@ -182,9 +189,12 @@ impl App {
             background.extend(lease_task.map(|task| tokio::spawn(task.run(stop_background.clone()))));
             background.push(tokio::spawn(relay.clone().run(messages, stop_background.clone())));
         }
+        if let Some(keys) = keys.clone() {
+            background.push(tokio::spawn(keys.keep_fresh(stop_background.clone())));
+        }
         info!("Services initialized");
         let api: Api = Arc::new(ApiParts {
-            tokens: Tokens::new(config.tokens.clone()),
+            tokens: Tokens::new(config.tokens.clone(), keys),
             broadcaster: broadcaster.clone(),
             store,
             hub,

@@ -3,6 +3,7 @@
 
 mod reader;
 mod settings;
+mod tokens;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 
 use reader::{Reader, duration, encryption_keys, name_server, number, size, text_or};
 pub use settings::{ClientSettings, DatabaseSettings, RedisSettings, Settings, TokenSettings};
+pub use tokens::TokenConfig;
 
 use crate::{
     bus::{self, OfflineLimits, RedisLocation},
@@ -23,18 +25,9 @@ use crate::{
     webhook::{Proxy, Retention, RetrySchedule},
 };
 
-/// At least as long as the hash that HS256 is built on (RFC 7518 §3.2).
-const MIN_SECRET_BYTES: usize = 32;
-
 /// Named by the contract, and without a reader in this version: said aloud instead of ignored.
-const NOT_READ_YET: &[&str] = &[
-    "METRICS_ADDR",
-    "JWT_JWKS_URL",
-    "JWT_JWKS_FILE",
-    "PLUGIN_CACHE_DIR",
-    "PLUGIN_COMPILE_TIMEOUT",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-];
+const NOT_READ_YET: &[&str] =
+    &["METRICS_ADDR", "PLUGIN_CACHE_DIR", "PLUGIN_COMPILE_TIMEOUT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -52,24 +45,6 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Settings that are set and that this version does not read.
     pub not_read: Vec<&'static str>,
-}
-
-#[derive(Clone)]
-pub struct TokenConfig {
-    pub secret: Vec<u8>,
-    pub issuer: Option<String>,
-    pub audience: Option<String>,
-    pub claim_user: String,
-    pub claim_tenant: String,
-    pub claim_role: String,
-    /// Foreign role name → ours.
-    pub role_map: Vec<(String, String)>,
-}
-
-impl std::fmt::Debug for TokenConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenConfig").field("issuer", &self.issuer).finish_non_exhaustive()
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -122,16 +97,6 @@ pub struct LogConfig {
     pub level: String,
 }
 
-impl TokenConfig {
-    /// # Errors
-    /// Every mistake, each a line that names the setting and says what to do.
-    pub fn parse(settings: &TokenSettings) -> Result<Self, Vec<String>> {
-        let mut reader = Reader::default();
-        let tokens = read_tokens(&mut reader, settings, None);
-        reader.finish(tokens)
-    }
-}
-
 /// Where the data is, for commands that need nothing else.
 ///
 /// # Errors
@@ -169,7 +134,7 @@ impl Config {
         });
         let port = r.read("SERVER_PORT", &settings.server_port, "8000", number(1..=65535));
         let database = read_database(&mut r, &settings.database);
-        let tokens = read_tokens(&mut r, &settings.tokens, secret);
+        let tokens = tokens::read(&mut r, &settings.tokens, secret);
         let redis = read_redis(&mut r, &settings.redis);
         let offline_max = r.read("OFFLINE_MAX", &settings.offline_max, "1000", number(1..=1_000_000));
         let offline_ttl = r.read("OFFLINE_TTL", &settings.offline_ttl, "7d", duration);
@@ -203,38 +168,6 @@ impl Config {
 pub fn cargo_home() -> Option<PathBuf> {
     let set = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     set.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
-}
-
-fn read_tokens(r: &mut Reader, settings: &TokenSettings, made: Option<&str>) -> Option<TokenConfig> {
-    let secret = settings.jwt_secret.as_deref().filter(|secret| !secret.is_empty()).or(made).unwrap_or_default();
-    if secret.is_empty() {
-        r.mistake(
-            "JWT_SECRET",
-            "is not set: set it to at least 32 random bytes, or use `serve --dev` to try things out",
-        );
-    } else if secret.len() < MIN_SECRET_BYTES {
-        r.mistake("JWT_SECRET", &format!("is {} bytes long: HS256 needs at least {MIN_SECRET_BYTES}", secret.len()));
-    }
-    let role_map = r.read("JWT_ROLE_MAP", &settings.jwt_role_map, "", |text| {
-        text.split(',')
-            .filter(|pair| !pair.trim().is_empty())
-            .map(|pair| match pair.split_once('=') {
-                Some((theirs, ours)) if ["agent", "service", "admin", "operator"].contains(&ours.trim()) => {
-                    Ok((theirs.trim().to_owned(), ours.trim().to_owned()))
-                }
-                _ => Err(format!("{pair:?} is no `theirs=ours` with ours one of agent, service, admin, operator")),
-            })
-            .collect()
-    });
-    Some(TokenConfig {
-        secret: secret.as_bytes().to_vec(),
-        issuer: settings.jwt_issuer.clone().filter(|text| !text.is_empty()),
-        audience: settings.jwt_audience.clone().filter(|text| !text.is_empty()),
-        claim_user: text_or(&settings.jwt_claim_user, "sub"),
-        claim_tenant: text_or(&settings.jwt_claim_tenant, "tenant_id"),
-        claim_role: text_or(&settings.jwt_claim_role, "role"),
-        role_map: role_map?,
-    })
 }
 
 /// DATABASE_URL, or the parts that older deployments name one by one.

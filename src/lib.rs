@@ -9,6 +9,7 @@ pub mod config;
 pub mod event;
 pub mod http;
 pub mod hub;
+pub mod keys;
 pub mod plugin;
 pub mod presence;
 pub mod store;

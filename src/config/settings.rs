@@ -135,6 +135,12 @@ pub struct TokenSettings {
     /// HS256 key of the tokens, at least 32 bytes
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
+    /// Where the public keys of the tokens are read from (RS256, ES256, EdDSA by `kid`): `https://idp.example/jwks.json`
+    #[arg(long, env = "JWT_JWKS_URL")]
+    pub jwt_jwks_url: Option<String>,
+    /// The same as a file
+    #[arg(long, env = "JWT_JWKS_FILE")]
+    pub jwt_jwks_file: Option<String>,
     /// Required `iss` of the tokens
     #[arg(long, env = "JWT_ISSUER")]
     pub jwt_issuer: Option<String>,

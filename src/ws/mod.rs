@@ -86,7 +86,7 @@ async fn member(State(sockets): State<Sockets>, request: Request) -> Result<Resp
     let (mut parts, _) = request.into_parts();
     let offer = Offer::read(&parts, &sockets.0.config);
     let upgrade = Upgrade::read(&mut parts)?;
-    match sockets.identify(&parts, &offer).and_then(|who| sockets.has_room(&who).map(|()| who)) {
+    match sockets.identify(&parts, &offer).await.and_then(|who| sockets.has_room(&who).map(|()| who)) {
         Ok(who) => Ok(sockets.accept(upgrade, offer, who, usize::MAX)),
         Err(problem) => sockets.refuse(upgrade, &offer, problem),
     }
@@ -113,13 +113,13 @@ async fn visitor(
 impl Sockets {
     /// # Errors
     /// What is wrong with the request, or 401.
-    fn identify(&self, parts: &Parts, offer: &Offer) -> Result<Who, Problem> {
+    async fn identify(&self, parts: &Parts, offer: &Offer) -> Result<Who, Problem> {
         offer.check()?;
         let missing =
             "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`";
         let token = bearer(parts).or(offer.token.as_deref());
         let token = token.ok_or_else(|| Problem::unauthorized("missing_token", missing))?;
-        let identity = self.0.api.tokens.verify(token)?;
+        let identity = self.0.api.tokens.verify(token).await?;
         self.0.api.check_revoked(&identity)?;
         Ok(Who::Member(identity))
     }

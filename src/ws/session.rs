@@ -225,7 +225,7 @@ impl<'a> Session<'a> {
 
     async fn renew(&mut self, token: &str, reference: &Value) -> Result<(), End> {
         let Who::Member(current) = &self.who else { return Ok(()) };
-        let refused = match self.parts.api.tokens.verify(token) {
+        let refused = match self.parts.api.tokens.verify(token).await {
             Ok(new) if self.parts.api.check_revoked(&new).is_err() => {
                 "the token was issued before the user was put out"
             }

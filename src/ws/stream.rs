@@ -38,7 +38,7 @@ const WRITES: usize = 1;
 pub async fn stream(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let mut offer = Offer::read(&parts, &sockets.0.config);
-    let who = sockets.identify(&parts, &offer)?;
+    let who = sockets.identify(&parts, &offer).await?;
     if let Some(last) = last_event_id(&parts.headers)? {
         offer.wish.since = Some(last);
     }

@@ -25,6 +25,7 @@ mod exact_bytes;
 mod hostile_guests;
 mod hostile_receivers;
 mod in_doubt;
+mod keys;
 mod limits;
 mod neighbours;
 mod nodes;

@@ -5,7 +5,7 @@ use crate::support::repository;
 use std::path::{Path, PathBuf};
 
 /// A room and those it may use besides itself. What stands below knows nothing of what stands above.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("main", &["cli", "app", "config", "telemetry"]),
     (
         "cli",
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "plugin",
             "store",
             "bus",
+            "keys",
             "event",
             "config",
             "telemetry",
@@ -39,15 +40,16 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "plugin",
             "store",
             "bus",
+            "keys",
             "event",
             "config",
             "telemetry",
         ],
     ),
-    ("http", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "event", "config"]),
+    ("http", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "keys", "event", "config"]),
     // A refused handshake is an HTTP answer, and a token is verified in one place.
-    ("ws", &["http", "broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "event", "config"]),
-    ("console", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "event", "config"]),
+    ("ws", &["http", "broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "keys", "event", "config"]),
+    ("console", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "keys", "event", "config"]),
     ("broadcaster", &["webhook", "hub", "presence", "plugin", "store", "bus", "event"]),
     ("webhook", &["store", "plugin", "event"]),
     ("presence", &["store", "bus", "event"]),
@@ -55,9 +57,10 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("hub", &["event"]),
     ("store", &["event"]),
     ("bus", &["event"]),
+    ("keys", &[]),
     ("event", &[]),
     // Settings are read into the rooms' own types; nobody below the doors reads settings.
-    ("config", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "event"]),
+    ("config", &["broadcaster", "webhook", "hub", "presence", "plugin", "store", "bus", "keys", "event"]),
     ("telemetry", &["config"]),
 ];
 
@@ -73,15 +76,19 @@ const HOMES: [(&str, &[&str], &str); 13] = [
     ("wasmtime::", &["plugin/"], "only plugin/ runs guests: limits and isolation are kept in one place"),
     (
         "hyper::",
-        &["webhook/", "ws/wire/upgrade.rs"],
-        "only webhook/ dials out: every address is vetted in one place; a handshake leaves a bare stream",
+        &["webhook/", "keys/", "ws/wire/upgrade.rs"],
+        "webhook/ alone dials what tenants name and vets it, keys/ what the operator names; a handshake leaves a bare stream",
     ),
     (
         "hyper_util::",
-        &["webhook/", "ws/wire/upgrade.rs"],
-        "only webhook/ dials out: every address is vetted in one place; a handshake leaves a bare stream",
+        &["webhook/", "keys/", "ws/wire/upgrade.rs"],
+        "webhook/ alone dials what tenants name and vets it, keys/ what the operator names; a handshake leaves a bare stream",
     ),
-    ("hyper_rustls::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
+    (
+        "hyper_rustls::",
+        &["webhook/", "keys/"],
+        "webhook/ alone dials what tenants name and vets it, keys/ what the operator names",
+    ),
     ("hickory_resolver::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
     ("axum::", &["http/", "ws/", "console/", "app.rs"], "the rooms below the doors must not know HTTP"),
     (

@@ -6,6 +6,7 @@ pub mod client;
 pub mod databases;
 pub mod dns;
 pub mod guests;
+pub mod keys;
 pub mod load;
 pub mod peer;
 pub mod pending;

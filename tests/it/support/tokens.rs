@@ -77,9 +77,14 @@ impl Token {
         format!("{head}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
+    /// Under any header, by any key.
+    pub fn sign_as(self, header: &Header, key: &EncodingKey) -> String {
+        jsonwebtoken::encode(header, &self.claims, key).expect("claims are plain JSON")
+    }
+
     fn sign_with(self, algorithm: Algorithm, secret: &str) -> String {
         let key = EncodingKey::from_secret(secret.as_bytes());
-        jsonwebtoken::encode(&Header::new(algorithm), &self.claims, &key).expect("claims are plain JSON")
+        self.sign_as(&Header::new(algorithm), &key)
     }
 }
 
