@@ -89,7 +89,8 @@ async fn clients_of_a_killed_node_miss_nothing_at_the_other() {
     load.accept_more(50).await;
     let ids = load.end().await;
     for watcher in &watchers {
-        watcher.expect(&ids).await;
+        // What was committed and not shown is shown when its publisher has sent it again, and so a little late.
+        watcher.expect_in_any_order(&ids).await;
         assert!(watcher.gaps().is_empty(), "{:?}", watcher.gaps());
     }
     Watcher::agree(&watchers);

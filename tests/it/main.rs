@@ -11,6 +11,7 @@ mod circuits;
 mod cloudevents;
 mod cluster;
 mod cluster_leaks;
+mod cluster_locations;
 mod cluster_outages;
 mod cluster_restarts;
 mod conformance;

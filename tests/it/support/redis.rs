@@ -17,6 +17,8 @@ pub struct Redis {
     home: TempDir,
     port: u16,
     args: Vec<String>,
+    /// The file of its settings, where it is a Sentinel.
+    sentinel: Option<PathBuf>,
     /// None while it is dead.
     child: Option<Child>,
 }
@@ -38,11 +40,32 @@ impl Redis {
         redis
     }
 
+    /// One that follows another.
+    pub async fn following(&self) -> Redis {
+        Redis::with(&["--replicaof", "127.0.0.1", &self.port.to_string()]).await
+    }
+
+    /// A Sentinel that watches this one under the name `main`, alone.
+    pub async fn sentinel(&self) -> Redis {
+        let mut sentinel = Redis::unstarted(&[]);
+        let conf = sentinel.home.path().join("sentinel.conf");
+        let lines = [
+            format!("sentinel monitor main 127.0.0.1 {} 1", self.port),
+            "sentinel down-after-milliseconds main 1000".to_owned(),
+            "sentinel failover-timeout main 6000".to_owned(),
+        ];
+        fs::write(&conf, lines.join("\n")).expect("the folder takes files");
+        sentinel.sentinel = Some(conf);
+        sentinel.start_again().await;
+        sentinel
+    }
+
     /// A port and a folder, and nobody there yet.
     pub fn unstarted(args: &[&str]) -> Redis {
         let home = TempDir::with_prefix("jackfield-redis-").expect("a temporary folder can be made");
         fs::create_dir(home.path().join("data")).expect("a folder can be made");
-        Redis { home, port: free_port(), args: args.iter().map(|&arg| arg.to_owned()).collect(), child: None }
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Redis { home, port: free_port(), args, sentinel: None, child: None }
     }
 
     /// For `REDIS_URL`.
@@ -110,9 +133,14 @@ impl Redis {
     pub async fn start_again(&mut self) {
         assert!(self.child.is_none(), "kill it first");
         let log = File::create(self.home.path().join("log")).expect("the folder takes files");
-        let child = bound_to_this_process(None)
-            .arg(program("redis-server"))
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        let mut command = bound_to_this_process(None);
+        command.arg(program("redis-server"));
+        match &self.sentinel {
+            Some(conf) => command.arg(conf).arg("--sentinel"),
+            None => command.args(["--save", ""]),
+        };
+        let child = command
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--dir", &self.data().display().to_string()])
             .args(&self.args)
             .stdin(Stdio::null())
@@ -130,6 +158,9 @@ impl Redis {
         });
         if ended.await.is_err() {
             panic!("Redis does not start:\n{}", fs::read_to_string(log).unwrap_or_default());
+        }
+        if self.sentinel.is_some() {
+            return;
         }
         eventually("Redis to have read its data", || async {
             let info: String = self.ask("INFO persistence").await;

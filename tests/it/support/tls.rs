@@ -32,6 +32,17 @@ impl Authority {
         self.folder.path().join("ca.pem").display().to_string()
     }
 
+    /// The files of a certificate for `name`, and of its key.
+    pub fn certificate(&self, name: &str) -> (String, String) {
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name that can be certified");
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params.signed_by(&key, &self.issuer).expect("the authority signs");
+        let [file, key_file] = ["pem", "key"].map(|end| self.folder.path().join(format!("{name}.{end}")));
+        std::fs::write(&file, certificate.pem()).expect("a folder takes files");
+        std::fs::write(&key_file, key.serialize_pem()).expect("a folder takes files");
+        (file.display().to_string(), key_file.display().to_string())
+    }
+
     /// Accepts TLS as `name`, offering these protocols.
     pub fn acceptor(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
         let params = CertificateParams::new(vec![name.to_owned()]).expect("a name that can be certified");
