@@ -141,6 +141,7 @@ impl Subscriber {
             match frame["type"].as_str().unwrap_or_default() {
                 "welcome" => {
                     silence = Duration::from_millis(frame["ping_interval_ms"].as_u64().unwrap_or(30_000) * 2 + 5_000);
+                    eprintln!("connected");
                     if self.position.is_none() {
                         self.note(position(&frame, frame["offset"].as_u64())?)?;
                     }

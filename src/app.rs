@@ -1,5 +1,7 @@
 //! The composition root: builds the server's parts, starts them and stops them in order. Nothing else wires.
 
+mod nodes;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -15,14 +17,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use nodes::{Nodes, Online};
+
 use crate::{
-    broadcaster::{Broadcaster, Parts, Relay, SocketTraces},
-    bus::{Bus, Control, Messages},
+    broadcaster::{Broadcaster, DOUBTFUL, Parts, Relay, SocketTraces},
     config::{Config, PluginConfig, WebhookConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
     keys::{KeyRing, KeySourceError},
     plugin::{Limits, PluginError, PluginFolder, Plugins, SocketChains},
+    presence::{Announcer, Leases, Mail, Mailbox, MailboxConfig, Pace, Presence},
     store::{OpenError, Store, StoreError, StoreTask},
     webhook::{
         Deliverer, InFlight, NodeId, Scheduler, Sender, SenderError, Webhooks, Workers, WorkersConfig,
@@ -115,7 +119,16 @@ impl App {
         let nodes = Nodes::find(&config, &node, store.is_shared()).await;
         let traces = Arc::<SocketTraces>::default();
         let (bus, messages) = nodes.map_or((None, None), |nodes| (Some(nodes.bus), Some(nodes.messages)));
-        let (relay, ends) = Relay::new(hub.clone(), bus.clone(), traces.clone());
+        let stop_background = CancellationToken::new();
+        let max = u64::try_from(config.offline.max).unwrap_or(u64::MAX);
+        let mailbox = MailboxConfig { max, ttl: config.offline.ttl };
+        let (mailbox, mailbox_task) = Mailbox::start(store.clone(), mailbox, stop_background.clone());
+        let mail = Arc::new(Mail::new(mailbox, bus.clone()));
+        let announcer = Arc::new(Announcer::new(store.clone(), Pace::default()).await?);
+        let leases = bus.clone().map(|bus| Leases::new(bus, announcer.clone(), nodes::count(&hub)));
+        let (leases, lease_task) = leases.map_or((None, None), |(leases, task)| (Some(leases), Some(task)));
+        let presence = Arc::new(Presence::new(announcer.clone(), mail.clone(), leases));
+        let (relay, ends) = Relay::new(hub.clone(), bus.clone(), mail.clone(), traces.clone());
 
         let (notices, notices_received) = mpsc::channel(NOTICES);
         let addresses = Arc::new(AddressPolicy::new(config.webhooks.allow_nets.clone()));
@@ -135,6 +148,7 @@ impl App {
         let workers =
             Workers::start(&deliverer, WorkersConfig { workers: count, max_in_flight: config.webhooks.max_in_flight });
         info!("Webhook manager started with {count} workers");
+        let (doubtful, doubtful_received) = mpsc::channel(DOUBTFUL);
         let broadcaster = Broadcaster::new(Parts {
             store: store.clone(),
             relay: relay.clone(),
@@ -145,13 +159,18 @@ impl App {
             notices,
             node,
             traces,
+            doubtful,
         });
         info!("Event broadcaster initialized (WebSocket + Webhooks)");
 
-        let stop_background = CancellationToken::new();
+        let online = Arc::new(Online::new(hub.clone(), bus.clone(), store.is_shared()));
         let mut background = vec![
+            mailbox_task,
+            tokio::spawn(nodes::announce(announcer, online, broadcaster.clone(), stop_background.clone())),
+            tokio::spawn(mail.keep_moving(stop_background.clone())),
+            tokio::spawn(broadcaster.clone().run_doubtful(doubtful_received, stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_foreign(ends.foreign, stop_background.clone())),
-            tokio::spawn(obey(ends.controls, deliverer.clone(), socket_chains.clone(), stop_background.clone())),
+            tokio::spawn(nodes::obey(ends.controls, deliverer.clone(), socket_chains.clone(), stop_background.clone())),
             tokio::spawn(folder.watch(stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_notices(notices_received, stop_background.clone())),
             tokio::spawn(socket_chains.clone().keep_fresh(stop_background.clone())),
@@ -159,6 +178,7 @@ impl App {
         ];
         if let (Some(bus), Some(messages)) = (&bus, messages) {
             background.push(tokio::spawn(bus.clone().keep(stop_background.clone())));
+            background.extend(lease_task.map(|task| tokio::spawn(task.run(stop_background.clone()))));
             background.push(tokio::spawn(relay.clone().run(messages, stop_background.clone())));
         }
         if let Some(keys) = keys.clone() {
@@ -171,6 +191,7 @@ impl App {
             store,
             hub,
             relay,
+            presence,
             webhooks,
             deliverer,
             addresses,
@@ -233,6 +254,9 @@ impl App {
             }
         };
         tokio::join!(sockets_end, server_ends, self.workers.stop(grace));
+        if tokio::time::timeout(CLOSING_RESERVE / 2, self.api.presence.withdraw()).await.is_err() {
+            warn!("the other nodes find out a little later that this one has gone");
+        }
         self.stop_background.cancel();
         for task in self.background {
             let _ = tokio::time::timeout(CLOSING_RESERVE / 2, task).await;
@@ -251,68 +275,6 @@ impl App {
             warn!("the database was not closed in time; what was answered is in it all the same");
         }
         info!("stopped");
-    }
-}
-
-/// Redis, where it is named.
-struct Nodes {
-    bus: Bus,
-    messages: Messages,
-}
-
-impl Nodes {
-    /// Looks once whether Redis is there; where it is not, it is looked for while the server runs.
-    async fn find(config: &Config, node: &str, shared_database: bool) -> Option<Self> {
-        let Some(location) = config.redis.clone() else {
-            warn!("Redis is not set: this is a single server (REDIS_URL)");
-            info!("WebSocket Hub started (single-server mode)");
-            return None;
-        };
-        if !shared_database {
-            warn!("Redis with SQLite: webhooks, plugins and stored events are this node's own");
-        }
-        let (bus, messages) = Bus::new(location, node, config.offline);
-        match bus.connect().await {
-            Ok(()) => {
-                info!("Redis connected successfully");
-                info!("WebSocket PubSubHub started (multi-server mode)");
-            }
-            Err(error) => {
-                warn!("{error}; this is a single server until it does");
-                info!("WebSocket Hub started (single-server mode)");
-            }
-        }
-        Some(Self { bus, messages })
-    }
-}
-
-/// Does what other nodes say, until the server stops.
-async fn obey(
-    mut controls: mpsc::Receiver<Control>,
-    deliverer: Arc<Deliverer>,
-    chains: Arc<SocketChains>,
-    stopping: CancellationToken,
-) {
-    loop {
-        let control = tokio::select! {
-            biased;
-            () = stopping.cancelled() => return,
-            control = controls.recv() => control,
-        };
-        let done = match control {
-            None => return,
-            Some(Control::Webhooks { .. }) => {
-                let refreshed = deliverer.webhooks.refresh().await;
-                // What waited for a webhook that is switched on now goes on at once.
-                deliverer.look.notify_one();
-                refreshed
-            }
-            Some(Control::Chains { .. }) => chains.refresh().await,
-            Some(Control::Revoked { .. } | Control::Lost { .. }) => Ok(()),
-        };
-        if let Err(error) = done {
-            warn!("what another node changed is seen a little later: {error}");
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! shown to sockets. Sockets come after the commit: nobody must see an event that its publisher was told had failed. A
 //! publish answers when its events were fanned out, so that of two events the one answered first is seen first.
 
+mod doubtful;
 mod fan_out;
 mod notices;
 mod owed;
@@ -17,6 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
     event::{
         Draft, Event, EventId, EventType, Origin, SessionId, TenantId, UserId, now_ms,
@@ -26,6 +29,7 @@ use crate::{
     store::{Announces, Committed, Due, NewEvent, SessionState, Store, StoreError},
     webhook::{Job, NodeId, Notices, Scheduler, Webhooks},
 };
+pub use doubtful::{DOUBTFUL, Doubtful};
 use owed::Owed;
 pub use relay::{Foreign, Relay, RelayEnds, RoomError, Standing, Stay};
 pub use traces::{SocketTrace, SocketTraces};
@@ -41,6 +45,7 @@ pub struct Parts {
     pub notices: Notices,
     pub node: NodeId,
     pub traces: Arc<SocketTraces>,
+    pub doubtful: mpsc::Sender<Doubtful>,
 }
 
 /// Publishes events. Cheap to clone.
@@ -195,7 +200,10 @@ impl Broadcaster {
         for (n, pending) in pending.into_iter().enumerate() {
             published.push(match &committed {
                 Ok(committed) => match committed.get(n) {
-                    Some(Committed::Duplicate(first)) => Ok(Published { id: first.clone(), duplicate: true }),
+                    Some(Committed::Duplicate(first)) => {
+                        self.doubt(&pending.event.tenant, first);
+                        Ok(Published { id: first.clone(), duplicate: true })
+                    }
                     _ => {
                         let Pending { event, owed, .. } = pending;
                         let id = event.id.clone();

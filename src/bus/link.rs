@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use redis::{
-    AsyncConnectionConfig, PushInfo, PushKind, RedisError, Value,
+    AsyncConnectionConfig, Client, PushInfo, PushKind, RedisError, Value,
     aio::{AsyncPushSender, MultiplexedConnection, SendError},
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -32,7 +32,7 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
-    /// Not there, or not yet. Since when, so that a moment need not be noticed.
+    /// Not there, or not yet; or it takes no writes.
     Away,
     /// The number of this connection.
     Up(u64),
@@ -140,6 +140,15 @@ impl Pushes {
     }
 }
 
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER))
+}
+
+async fn in_time<T>(dialling: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+    let timed_out = |_| Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+    tokio::time::timeout(CONNECT, dialling).await.unwrap_or_else(timed_out)
+}
+
 impl Link {
     pub fn new(location: RedisLocation, node: &str) -> (Self, Messages) {
         let (queue, received) = mpsc::channel(MAX_MESSAGES);
@@ -197,24 +206,47 @@ impl Link {
     /// # Errors
     /// Why not.
     pub async fn connect(&self) -> Result<(), RedisError> {
-        let connected = tokio::time::timeout(CONNECT, self.dial()).await;
-        let connections =
-            connected.unwrap_or_else(|_| Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))))?;
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        self.set(Some(connections), LinkState::Up(generation));
-        Ok(())
+        let (client, commands) = match in_time(self.dial()).await {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                self.set(None, LinkState::Away);
+                return Err(error);
+            }
+        };
+        match in_time(self.listen(&client)).await {
+            Ok(listener) => {
+                let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+                self.set(Some(Connections { commands, listener }), LinkState::Up(generation));
+                Ok(())
+            }
+            Err(error) => {
+                self.set(None, LinkState::Deaf);
+                Err(error)
+            }
+        }
     }
 
-    async fn dial(&self) -> Result<Connections, RedisError> {
+    async fn dial(&self) -> Result<(Client, MultiplexedConnection), RedisError> {
         let client = self.location.client().await?;
-        let config =
-            || AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
-        let commands = client.get_multiplexed_async_connection_with_config(&config()).await?;
-        let listening = config().set_push_sender(self.sender.clone());
-        let mut listener = client.get_multiplexed_async_connection_with_config(&listening).await?;
+        let mut commands = client.get_multiplexed_async_connection_with_config(&config()).await?;
+        self.probe(&mut commands).await?;
+        Ok((client, commands))
+    }
+
+    async fn listen(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {
+        let config = config().set_push_sender(self.sender.clone());
+        let mut listener = client.get_multiplexed_async_connection_with_config(&config).await?;
         listener.subscribe(&[self.probe.as_str(), keys::EVENTS, keys::CONTROL][..]).await?;
         *self.sender.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        Ok(Connections { commands, listener })
+        Ok(listener)
+    }
+
+    /// Writes, and says something that we are to hear: a full memory, a full disk and a replica answer, and take nothing.
+    async fn probe(&self, commands: &mut MultiplexedConnection) -> Result<(), RedisError> {
+        let mut both = redis::pipe();
+        both.cmd("SET").arg(&self.probe).arg("1").arg("EX").arg(60).ignore();
+        both.cmd("PUBLISH").arg(&self.probe).arg("1").ignore();
+        both.query_async(commands).await
     }
 
     /// Keeps the connections up until the server stops.
@@ -243,7 +275,6 @@ impl Link {
                     if !waited {
                         tracing::warn!("{} does not answer: {error}", self.location);
                     }
-                    self.set(None, LinkState::Away);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
@@ -265,9 +296,8 @@ impl Link {
                 }
             }
             let Some(mut commands) = self.commands() else { return };
-            let sent = redis::cmd("PUBLISH").arg(&self.probe).arg("1").query_async::<i64>(&mut commands).await;
-            if let Err(error) = sent {
-                tracing::warn!("{} answers no more: {error}", self.location);
+            if let Err(error) = self.probe(&mut commands).await {
+                tracing::warn!("{} is good for nothing: {error}", self.location);
                 self.set(None, LinkState::Away);
                 return;
             }

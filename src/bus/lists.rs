@@ -9,7 +9,7 @@ use crate::event::{TenantId, UserId};
 const CLAIM: Duration = Duration::from_secs(120);
 
 impl Bus {
-    /// The first messages that wait for a user, for one of its connections. Nothing where another one is shown them.
+    /// The first messages that wait for a user, after some that it has passed over, for one of its connections. Nothing where another one is shown them.
     ///
     /// # Errors
     /// [`Away`].
@@ -18,6 +18,7 @@ impl Bus {
         tenant: &TenantId,
         user: &UserId,
         connection: &str,
+        skip: usize,
         limit: usize,
     ) -> Result<Vec<String>, Away> {
         let mut commands = self.commands()?;
@@ -28,6 +29,7 @@ impl Bus {
             .key(keys::offline_owner(tenant, user))
             .key(keys::conns(tenant, user))
             .arg(connection)
+            .arg(skip)
             .arg(limit)
             .arg(CLAIM.as_secs())
             .invoke_async(&mut commands)

@@ -132,7 +132,7 @@ fn attribute(text: &str) -> Result<Arc<str>, &'static str> {
 }
 
 /// How deep arrays and objects are nested in a valid JSON text. A scan, not a parse: it neither recurses nor allocates.
-fn nesting(json: &str) -> usize {
+pub fn nesting(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
     for byte in json.bytes() {

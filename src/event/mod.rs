@@ -14,7 +14,7 @@ mod time;
 
 use std::sync::Arc;
 
-pub use draft::{Draft, DraftError, MAX_EVENT_BYTES, MAX_NESTING, Names};
+pub use draft::{Draft, DraftError, MAX_EVENT_BYTES, MAX_NESTING, Names, nesting};
 pub use fields::{FieldError, Fields, Invalid};
 pub use ids::{DeliveryId, EventId, EventType, SessionId, TenantId, UserId, WebhookId, new_connection_id};
 pub use pattern::{Pattern, Patterns};

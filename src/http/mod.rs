@@ -29,6 +29,7 @@ use crate::{
     broadcaster::{Broadcaster, Relay},
     hub::Hub,
     plugin::{Plugins, SocketChains},
+    presence::Presence,
     store::Store,
     webhook::{Deliverer, Webhooks, address::AddressPolicy},
 };
@@ -42,6 +43,7 @@ pub struct ApiParts {
     pub store: Store,
     pub hub: Arc<Hub>,
     pub relay: Arc<Relay>,
+    pub presence: Arc<Presence>,
     pub webhooks: Arc<Webhooks>,
     pub deliverer: Arc<Deliverer>,
     pub addresses: Arc<AddressPolicy>,

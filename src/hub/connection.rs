@@ -164,7 +164,7 @@ impl Mailbox {
     /// Waits for frames and takes up to `limit` of them; what is taken no longer counts as queued.
     pub async fn frames(&mut self, into: &mut Vec<Frame>, limit: usize) -> usize {
         loop {
-            match self.0.take(limit, |frame| into.push(frame)) {
+            match self.0.take(limit, usize::MAX, |frame| into.push(frame)) {
                 0 => self.0.came().await,
                 count => return count,
             }
@@ -173,7 +173,7 @@ impl Mailbox {
 
     /// Takes all that waits now.
     pub fn waiting(&mut self, into: &mut Vec<Frame>) {
-        self.0.take(usize::MAX, |frame| into.push(frame));
+        self.0.take(usize::MAX, usize::MAX, |frame| into.push(frame));
     }
 
     /// For whoever takes frames without waiting for them here.

@@ -60,6 +60,12 @@ impl Frame {
         Self::new(format!(r#"{{"type":"gap","epoch":"{epoch}","from":{from},"reason":"{reason}"}}"#))
     }
 
+    /// An event without its closing brace and its place.
+    pub fn open(&self) -> &str {
+        let text = self.text();
+        text.rfind(r#","offset":"#).map_or(text, |at| &text[..at])
+    }
+
     pub fn len(&self) -> usize {
         self.0.text.len()
     }

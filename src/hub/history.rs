@@ -75,6 +75,10 @@ impl History {
         self.start = start;
     }
 
+    pub fn last(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+
     /// What came after an offset, oldest first.
     pub fn after(&self, offset: u64) -> impl Iterator<Item = &Entry> {
         let first = self.entries.partition_point(|entry| entry.offset <= offset);

@@ -29,7 +29,7 @@ pub use connection::{Close, Closing, Connection, ConnectionLimits, Filter, Mailb
 pub use frame::{Frame, Position};
 pub use outbox::{Outbox, Ready};
 pub use routing::Routing;
-pub use tenant::{Page, Taken};
+pub use tenant::{Page, Shown, Taken};
 
 use crate::event::{SessionId, TenantId, UserId};
 use history::TotalBytes;
@@ -135,8 +135,8 @@ impl Hub {
     }
 
     /// Gives an event the next of this node's own places, unless it is `ephemeral`, queues it for every connection that may
-    /// see it and asked for it, and tells how many those are; `open` is its frame without the closing brace.
-    pub fn publish(&self, tenant: &TenantId, routing: &Routing, open: &str, ephemeral: bool) -> usize {
+    /// see it and asked for it, and tells what became of it; `open` is its frame without the closing brace.
+    pub fn publish(&self, tenant: &TenantId, routing: &Routing, open: &str, ephemeral: bool) -> Shown {
         self.tenant_or_new(tenant).publish(routing, open, ephemeral)
     }
 
@@ -167,6 +167,11 @@ impl Hub {
         if let Some(tenant) = self.tenant(tenant) {
             tenant.change_epoch(&Position { epoch: new_epoch(), offset: 0 }, false, reason);
         }
+    }
+
+    /// The same with the event at that place, where it is kept.
+    pub fn last(&self, tenant: &TenantId) -> Option<(Position, bool, Option<Frame>)> {
+        Some(self.tenant(tenant)?.last())
     }
 
     /// Where a tenant's events are now, and whether these places are those of all nodes.
@@ -200,6 +205,18 @@ impl Hub {
             live += usize::from(counts.clients > 0);
         }
         (totals, live)
+    }
+
+    /// Users with a connection.
+    pub fn members(&self) -> Vec<(TenantId, UserId)> {
+        let hubs: Vec<_> = {
+            let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+            tenants.hubs.iter().map(|(tenant, hub)| (tenant.clone(), hub.clone())).collect()
+        };
+        let of = |(tenant, hub): (TenantId, Arc<TenantHub>)| {
+            hub.online_users().into_iter().map(move |user| (tenant.clone(), user))
+        };
+        hubs.into_iter().flat_map(of).collect()
     }
 
     /// Connections by tenant.
@@ -253,4 +270,78 @@ impl Hub {
 
 fn new_epoch() -> Arc<str> {
     hex::encode(rand::random::<[u8; 6]>()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::EventType;
+
+    use super::*;
+
+    const QUEUE: usize = 8 * 1024;
+    const LIMITS: ConnectionLimits = ConnectionLimits { max_queue_bytes: QUEUE, max_connections_per_tenant: 1000 };
+
+    fn join(hub: &Hub, tenant: &TenantId, since: Option<&Position>) -> Joined {
+        let viewer = Viewer::Member { user: UserId::parse("kim").unwrap() };
+        hub.join(tenant, viewer, Filter::default(), LIMITS, since).unwrap()
+    }
+
+    fn publish(hub: &Hub, tenant: &TenantId, bytes: usize) {
+        let routing = Routing { event_type: EventType::parse("call.incoming").unwrap(), user: None, session: None };
+        hub.publish(tenant, &routing, &format!(r#"{{"x":"{}""#, "x".repeat(bytes)), false);
+    }
+
+    async fn is_closed(joined: &mut Joined) -> Option<u16> {
+        tokio::select! {
+            biased;
+            close = joined.closing.closed() => Some(close.code),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    /// Each within its own limit, and together over the tenant's.
+    #[tokio::test]
+    async fn a_tenants_slow_connections_share_a_limit_and_its_fast_ones_do_not_pay() {
+        let (hub, tenant) = (Hub::new(), TenantId::parse("acme").unwrap());
+        let other = TenantId::parse("other").unwrap();
+        let mut fast = join(&hub, &tenant, None);
+        let mut elsewhere = join(&hub, &other, None);
+        let mut slow: Vec<_> = (0..200).map(|_| join(&hub, &tenant, None)).collect();
+        let mut frames = Vec::new();
+        for _ in 0..6 {
+            publish(&hub, &tenant, 1000);
+            publish(&hub, &other, 1000);
+            fast.mailbox.frames(&mut frames, 10).await;
+        }
+        assert_eq!((frames.len(), is_closed(&mut fast).await, is_closed(&mut elsewhere).await), (6, None, None));
+        let mut closed = 0;
+        for joined in &mut slow {
+            closed += usize::from(is_closed(joined).await == Some(4508));
+        }
+        assert!(closed > 0, "200 times 6 kB is more than 64 times 8 KiB");
+        // What they held is the tenant's again.
+        slow.into_iter().for_each(|joined| hub.leave(&joined.connection));
+        let mut next = join(&hub, &tenant, None);
+        (0..7).for_each(|_| publish(&hub, &tenant, 1000));
+        assert_eq!(is_closed(&mut next).await, None);
+    }
+
+    /// A gap of all must not swallow what one was still to be shown.
+    #[tokio::test]
+    async fn whoever_is_being_shown_what_it_missed_is_told_of_its_own_gap() {
+        let (hub, tenant) = (Hub::new(), TenantId::parse("acme").unwrap());
+        let epoch: Arc<str> = "shared".into();
+        let at = |offset| Position { epoch: epoch.clone(), offset };
+        hub.share(&tenant, &at(0));
+        let routing = Routing { event_type: EventType::parse("call.incoming").unwrap(), user: None, session: None };
+        for offset in 1..=5 {
+            assert!(matches!(hub.take(&tenant, &routing, "{", &at(offset), true), Taken::Sent(_)));
+        }
+        let behind = join(&hub, &tenant, Some(&at(2)));
+        assert_eq!(behind.resume, Resume::After(2));
+        hub.skip_to(&tenant, &at(9), "trimmed");
+        let page = hub.page(&behind.connection, &epoch, 2, None);
+        assert!(matches!(page, Page::Trimmed { start: 9 }), "{page:?}");
+        assert!(matches!(hub.page(&behind.connection, &epoch, 9, None), Page::Live));
+    }
 }

@@ -90,12 +90,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Hands at most `limit` frames over, oldest first; they no longer count as queued. Answers how many those are.
-    pub fn take(&self, limit: usize, mut hand_over: impl FnMut(Frame)) -> usize {
+    /// Hands frames over, oldest first, until there are `limit` or they have `max_bytes`; they no longer count as queued.
+    /// Answers how many those are.
+    pub fn take(&self, limit: usize, max_bytes: usize, mut hand_over: impl FnMut(Frame)) -> usize {
         let mut queue = self.queue();
-        let count = queue.frames.len().min(limit);
-        let mut bytes = 0;
-        for frame in queue.frames.drain(..count) {
+        let (mut count, mut bytes) = (0, 0);
+        while count < limit
+            && bytes < max_bytes
+            && let Some(frame) = queue.frames.pop_front()
+        {
+            count += 1;
             bytes += frame.len();
             hand_over(frame);
         }
@@ -145,7 +149,7 @@ mod tests {
         assert!(outbox.push(frame()).is_ok());
         assert_eq!(rung.load(Ordering::Relaxed), 1, "for what was there before");
         assert!(outbox.push(frame()).is_err(), "more than 100 bytes");
-        assert_eq!((outbox.take(1, drop), outbox.take(9, drop), tenant.load(Ordering::Relaxed)), (1, 1, 0));
+        assert_eq!((outbox.take(9, 1, drop), outbox.take(9, 999, drop), tenant.load(Ordering::Relaxed)), (1, 1, 0));
         assert!(outbox.push(frame()).is_ok());
         assert_eq!(rung.load(Ordering::Relaxed), 2);
         drop(outbox);

@@ -55,6 +55,15 @@ pub enum Taken {
     OtherEpoch,
 }
 
+/// What became of an event that got its place here.
+#[derive(Debug)]
+pub struct Shown {
+    /// Queued for so many connections.
+    pub connections: usize,
+    /// It is for one user, who had no connection at this place: it is to wait.
+    pub waits_at: Option<Position>,
+}
+
 /// What comes next for a connection that is shown what it missed.
 #[derive(Debug)]
 pub enum Page {
@@ -187,14 +196,17 @@ impl TenantHub {
     }
 
     /// Gives an event the next place, unless it is `ephemeral`, and queues it; `open` is its frame without the closing brace.
-    pub fn publish(&self, routing: &Routing, open: &str, ephemeral: bool) -> usize {
+    pub fn publish(&self, routing: &Routing, open: &str, ephemeral: bool) -> Shown {
         let mut state = self.state();
         if ephemeral {
-            return state.send(routing, || Frame::new(format!("{open}}}")));
+            let connections = state.send(routing, || Frame::new(format!("{open}}}")));
+            return Shown { connections, waits_at: None };
         }
         state.offset += 1;
-        let frame = Frame::at(open, state.position());
-        state.keep_and_send(routing, frame)
+        let position = state.position();
+        let is_away = routing.user.as_ref().is_some_and(|user| !state.users.contains_key(user));
+        let connections = state.keep_and_send(routing, Frame::at(open, position.clone()));
+        Shown { connections, waits_at: is_away.then_some(position) }
     }
 
     /// Queues an event that has no place: it cannot be resumed.
@@ -251,6 +263,12 @@ impl TenantHub {
         state.history.restart(position.offset);
         let gap = Frame::gap(&state.epoch, position.offset + 1, reason);
         state.tell_all(&gap);
+    }
+
+    pub fn last(&self) -> (Position, bool, Option<Frame>) {
+        let state = self.state();
+        let frame = state.history.last().filter(|entry| entry.offset == state.offset).map(|entry| entry.frame.clone());
+        (state.position(), state.shared, frame)
     }
 
     pub fn position(&self) -> (Position, bool) {

@@ -94,6 +94,14 @@ impl Mailbox {
         self.store.offline(tenant, user, after, limit, self.live_since_ms()).await
     }
 
+    /// Items of whichever users.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn any(&self, limit: u64) -> Result<Vec<OfflineRow>, StoreError> {
+        self.store.any_offline(limit).await
+    }
+
     /// Takes items that were delivered out of their list.
     ///
     /// # Errors

@@ -12,8 +12,14 @@
 
 mod announcer;
 mod due;
+mod leases;
+mod lobby;
+mod mail;
 mod mailbox;
 mod reconcile;
 
 pub use announcer::{Announcement, Announcer, OnlineView, Pace};
+pub use leases::{Count, LeaseTask, Leases};
+pub use lobby::{Departure, Presence};
+pub use mail::{Letter, Mail, Passed};
 pub use mailbox::{Mailbox, MailboxConfig};

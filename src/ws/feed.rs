@@ -33,6 +33,12 @@ impl Feed {
         (Self { connection, position, mailbox, replay }, closing, gap)
     }
 
+    /// What came after it is seen live, or by the replay.
+    pub fn covered_from(&self) -> Position {
+        let after = self.replay.as_ref().map_or(self.position.offset, |replay| replay.after);
+        Position { offset: after, ..self.position.clone() }
+    }
+
     pub fn is_replaying(&self) -> bool {
         self.replay.is_some()
     }
@@ -72,7 +78,10 @@ impl Feed {
                         replay.after = next;
                         into.extend(frames);
                     }
-                    Page::Live => self.replay = None,
+                    Page::Live => {
+                        self.replay = None;
+                        return false;
+                    }
                     // Of what came live no more is to be shown than of the pages.
                     Page::Trimmed { start } => {
                         let span = (after, start, until.map_or(start, |until| until.min(start)));
@@ -99,9 +108,13 @@ async fn older(
     into: &mut Vec<Frame>,
 ) {
     match api.relay.older(&connection.tenant, &replay.epoch, after, last).await {
-        Some((older, next)) => {
-            into.extend(older.into_iter().filter(|(routing, _)| connection.sees(routing)).map(|(_, frame)| frame));
-            replay.after = next;
+        Some(older) => {
+            if older.has_gap {
+                into.push(Frame::gap(&replay.epoch, after + 1, "trimmed"));
+            }
+            let seen = older.events.into_iter().filter(|(routing, _)| connection.sees(routing));
+            into.extend(seen.map(|(_, frame)| frame));
+            replay.after = older.next;
         }
         None => {
             into.push(Frame::gap(&replay.epoch, after + 1, "trimmed"));

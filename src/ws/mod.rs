@@ -10,6 +10,7 @@ mod echo;
 mod expiry;
 mod feed;
 mod handshake;
+mod letters;
 mod limits;
 mod replay;
 mod seat;

@@ -4,10 +4,11 @@ use super::{control::Control, feed::Feed};
 use crate::{
     broadcaster::Stay,
     config::SocketConfig,
-    event::{Patterns, SessionId, TenantId},
+    event::{Patterns, SessionId, TenantId, UserId},
     http::{Api, Identity, Problem},
-    hub::{Closing, ConnectionLimits, Filter, Frame, JoinError, Position, Viewer},
-    store::SessionState,
+    hub::{Closing, Connection, ConnectionLimits, Filter, Frame, JoinError, Position, Routing, Viewer},
+    presence::Departure,
+    store::{OfflineItem, SessionState},
 };
 
 /// What may wait for a visitor.
@@ -48,6 +49,8 @@ pub struct Seat {
     pub closing: Closing,
     /// Goes right behind the welcome.
     pub gap: Option<Frame>,
+    /// Events that wait for the user.
+    pub waiting: u64,
     /// Until the end: the tenant's events come from all nodes.
     pub stay: Stay,
 }
@@ -77,7 +80,11 @@ impl Seat {
             Problem::unavailable(code, refused.to_string())
         })?;
         let (feed, closing, gap) = Feed::new(joined);
-        let seat = Self { feed, closing, gap, stay };
+        let mut seat = Self { feed, closing, gap, waiting: 0, stay };
+        if let Who::Member(identity) = who {
+            let connection = &seat.feed.connection;
+            seat.waiting = api.presence.enter(&identity.tenant, &identity.user, &connection.id).await;
+        }
         if let Who::Visitor { session, .. } = who {
             // It may have ended between the handshake and the join, when there was no connection yet to be closed.
             let ended = match api.store.session(session).await {
@@ -87,15 +94,26 @@ impl Seat {
             };
             if let Some(problem) = ended {
                 let Self { feed, stay, .. } = seat;
-                Self::leave(api, &feed, stay);
+                Self::leave(api, feed, None, stay).await;
                 return Err(problem);
             }
         }
         Ok(seat)
     }
 
-    pub fn leave(api: &Api, feed: &Feed, stay: Stay) {
-        api.hub.leave(&feed.connection);
+    /// Gives the place up; what still waits is forgotten at once: a slow goodbye must not keep it. What was on its way
+    /// to a member after `confirmed` waits for the user, if it was the last connection.
+    pub async fn leave(api: &Api, feed: Feed, confirmed: Option<&Position>, stay: Stay) {
+        let connection = &feed.connection;
+        api.hub.leave(connection);
+        if let Some(user) = connection.viewer.user() {
+            let (tenant, user) = (connection.tenant.clone(), user.clone());
+            let unconfirmed = confirmed.map_or_else(Vec::new, |after| unconfirmed(api, connection, &user, after));
+            let left_here = api.hub.user(&tenant, user.as_str()).0;
+            let connection = connection.id.clone();
+            api.presence.leave(Departure { tenant, user, connection, left_here, unconfirmed }).await;
+        }
+        drop(feed);
         drop(stay);
     }
 
@@ -113,8 +131,26 @@ impl Seat {
             offset: *offset,
             ping_interval_ms: u64::try_from(config.ping_interval.as_millis()).unwrap_or(u64::MAX),
             expires_in_ms,
-            offline: 0,
+            offline: self.waiting,
         }
         .to_json()
     }
+}
+
+/// The user's events after a place, which this connection may have got and has not confirmed.
+fn unconfirmed(api: &Api, connection: &Connection, user: &UserId, after: &Position) -> Vec<OfflineItem> {
+    let events = api.hub.addressed_to(&connection.tenant, user, &after.epoch, after.offset);
+    let seen = events.into_iter().filter(|(routing, _)| connection.sees(routing));
+    let item = |(routing, frame): (Routing, Frame)| {
+        let at = frame.position()?;
+        Some(OfflineItem {
+            tenant: connection.tenant.clone(),
+            user: user.clone(),
+            event_type: routing.event_type,
+            frame: format!(r#"{},"epoch":"{}","offset":{}}}"#, frame.open(), at.epoch, at.offset),
+            epoch: Some(at.epoch.to_string()),
+            offset: Some(at.offset),
+        })
+    };
+    seen.filter_map(item).collect()
 }

@@ -11,6 +11,7 @@ use super::{
     expiry::{Due, Expiry},
     feed::{Busy, Feed},
     handshake::close_of,
+    letters::Letters,
     limits::{Over, Pace},
     seat::{Seat, Who, Wish},
     transport::{End, Transport},
@@ -28,10 +29,13 @@ pub struct Session<'a> {
     transport: Transport,
     feed: Feed,
     closing: Closing,
+    /// What the hub queues waits until all that was missed is shown: it comes after that.
+    held: bool,
     last_heard: Instant,
     next_ping: Instant,
     expiry: Expiry,
     pace: Pace,
+    letters: Letters,
 }
 
 impl<'a> Session<'a> {
@@ -41,28 +45,61 @@ impl<'a> Session<'a> {
             Err(problem) => return transport.end(End::Close(close_of(&problem))).await,
         };
         let (welcome, pace) = (seat.welcome(&who, &parts.config), Pace::of(&who));
-        let Seat { feed, closing, gap, stay } = seat;
+        let Seat { feed, closing, gap, waiting, stay } = seat;
+        let letters = Letters::new(feed.connection.viewer.user().cloned(), waiting, feed.covered_from());
         let now = Instant::now();
         let (next_ping, expiry) = (now + parts.config.ping_interval, Expiry::of(&who, now));
-        let mut session = Self { parts, who, transport, feed, closing, last_heard: now, next_ping, expiry, pace };
+        let mut session = Self {
+            parts,
+            who,
+            transport,
+            feed,
+            closing,
+            held: true,
+            last_heard: now,
+            next_ping,
+            expiry,
+            pace,
+            letters,
+        };
         let end = match session.begin(welcome, gap).await {
             Ok(()) => session.serve().await,
             Err(end) => end,
         };
-        Seat::leave(&parts.api, &session.feed, stay);
-        session.transport.end(end).await;
+        let Self { transport, feed, mut letters, .. } = session;
+        if matches!(end, End::Closed) {
+            letters.closed_cleanly(transport.written(), &parts.api.presence.mail, &feed.connection).await;
+        }
+        Seat::leave(&parts.api, feed, letters.confirmed(), stay).await;
+        transport.end(end).await;
     }
 
     async fn begin(&mut self, welcome: String, gap: Option<Frame>) -> Result<(), End> {
         let first = std::iter::once(Frame::new(welcome)).chain(gap);
         self.transport.send_all(first, self.closing.closed()).await?;
         self.transport.attach(&self.feed.outbox(), &self.parts.shards);
-        Ok(())
+        self.show_letters().await
+    }
+
+    /// What waited for the user: so much of it that its pong is soon known.
+    async fn show_letters(&mut self) -> Result<(), End> {
+        let mut letters = self.letters.next(&self.parts.api.presence.mail, &self.feed.connection).await;
+        self.write(&mut letters).await?;
+        if self.letters.wants_ping() { self.ping().await } else { Ok(()) }
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        let ping = encode(Opcode::Ping, &self.letters.ping(self.transport.written()));
+        self.transport.send_raw(ping, self.closing.closed()).await
     }
 
     async fn serve(&mut self) -> End {
         let (wire, mut missed) = (self.transport.wire(), Vec::new());
         loop {
+            if self.held && !self.feed.is_replaying() {
+                self.held = false;
+                self.transport.follow(self.feed.outbox());
+            }
             let wake = self.next_wake();
             // Looked at first: a connection that always has something to read or write would never come to it.
             if Instant::now() >= wake {
@@ -104,8 +141,7 @@ impl<'a> Session<'a> {
         }
         if now >= self.next_ping {
             self.next_ping = now + self.parts.config.ping_interval;
-            let ping = encode(Opcode::Ping, &[]);
-            self.transport.send_raw(ping, self.closing.closed()).await?;
+            self.ping().await?;
         }
         Ok(())
     }
@@ -117,7 +153,11 @@ impl<'a> Session<'a> {
             // Each of its pings is answered below us.
             Said::Ping(_) => self.may_speak().await.map(|_| ()),
             Said::Binary(_) => Err(End::ours(1003, "text_only")),
-            Said::Text(_) | Said::Pong(_) | Said::Close(_) => Ok(()),
+            Said::Pong(payload) => {
+                self.letters.pong(&payload, &self.parts.api.presence.mail, &self.feed.connection).await;
+                self.show_letters().await
+            }
+            Said::Text(_) | Said::Close(_) => Ok(()),
         }
     }
 
@@ -190,6 +230,8 @@ impl<'a> Session<'a> {
     }
 
     async fn resume(&mut self, since: &Position, reference: &Value) -> Result<(), End> {
+        self.held = true;
+        self.transport.hold();
         match self.feed.rewind(&self.parts.api, since) {
             Ok(gap) => self.write(&mut gap.into_iter().collect()).await,
             Err(Busy) => {

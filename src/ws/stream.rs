@@ -100,7 +100,8 @@ async fn run(
         Ok(()) => stream.serve(first).await,
         Err(_) => End::Gone,
     };
-    Seat::leave(&parts.api, &stream.feed, stay);
+    // What a stream has read, nobody knows: whoever comes back names the last that it has.
+    Seat::leave(&parts.api, stream.feed, None, stay).await;
     if let End::Close(close) = end {
         // A client that is gone, or never reads, needs no goodbye.
         let _ = tokio::time::timeout(CLOSE_DEADLINE, stream.writes.send(goodbye(&close))).await;

@@ -71,11 +71,22 @@ impl Transport {
         }
     }
 
-    /// From now on what the hub queues goes out by itself.
+    /// Has one of the shards told of what the hub queues, for as long as [`Transport::follow`] lets it go out.
     pub fn attach(&self, outbox: &Arc<Outbox>, shards: &Shards) {
         let doorbell: Doorbell = shards.doorbell(&self.wire);
-        self.wire.attach(outbox.clone());
         outbox.tell(Box::new(doorbell));
+    }
+
+    /// From now on what the hub queues goes out by itself, and what waits there goes out at once.
+    pub fn follow(&self, outbox: Arc<Outbox>) {
+        self.wire.attach(outbox);
+        // Where it is blocked or broken, whoever attends to it knows.
+        self.wire.flush();
+    }
+
+    /// From now on only what is sent here goes out.
+    pub fn hold(&self) {
+        self.wire.detach();
     }
 
     /// The writing half.
@@ -92,7 +103,7 @@ impl Transport {
     /// given up at any time.
     pub async fn hear(&mut self) -> Result<Said, End> {
         loop {
-            while let Some(said) = self.said.pop_front() {
+            if let Some(said) = self.said.pop_front() {
                 match said {
                     Said::Ping(payload) => {
                         if self.wire.waiting() < MAX_WAITING {
@@ -156,23 +167,24 @@ impl Transport {
         frames: impl Iterator<Item = Frame>,
         closing: impl Future<Output = Close>,
     ) -> Result<(), End> {
-        self.wire.push_frames(frames);
-        self.written_out(closing).await
+        let end = self.wire.push_frames(frames);
+        self.written_out(end, closing).await
     }
 
     pub async fn send_raw(&self, bytes: Vec<u8>, closing: impl Future<Output = Close>) -> Result<(), End> {
-        self.wire.push_raw(bytes);
-        self.written_out(closing).await
+        let end = self.wire.push_raw(bytes);
+        self.written_out(end, closing).await
     }
 
-    async fn written_out(&self, closing: impl Future<Output = Close>) -> Result<(), End> {
+    /// What comes behind `end` is not waited for: it may never end.
+    async fn written_out(&self, end: u64, closing: impl Future<Output = Close>) -> Result<(), End> {
         match self.wire.flush() {
             Flushed::All => return Ok(()),
             Flushed::Broken => return Err(End::Gone),
             Flushed::Blocked => {}
         }
         let written = async {
-            while self.wire.waiting() > 0 {
+            while !self.wire.is_gone(end) {
                 if self.wire.unblock().await == Flushed::Broken {
                     return Err(End::Gone);
                 }
@@ -189,20 +201,20 @@ impl Transport {
 
     /// Says goodbye where we close, and closes, within one deadline each way.
     pub async fn end(mut self, end: End) {
-        self.wire.detach();
-        match &end {
+        self.hold();
+        let last = match &end {
             End::Close(close) => {
                 // 1002, 1003, 1007 and 1009 say it all: the client does not speak our protocol.
                 if !matches!(close.code, 1002 | 1003 | 1007 | 1009) {
                     self.wire.push_frames(std::iter::once(Frame::new(Control::bye(close).to_json())));
                 }
-                self.wire.push_raw(encode_close(close.code, close.reason));
+                self.wire.push_raw(encode_close(close.code, close.reason))
             }
             End::Closed => self.wire.push_raw(encode_close(self.closed.unwrap_or(1000), "")),
             End::Gone => return,
-        }
+        };
         // A client that is gone, or never reads, needs no goodbye.
-        let said = tokio::time::timeout(CLOSE_DEADLINE, self.written_out(std::future::pending())).await;
+        let said = tokio::time::timeout(CLOSE_DEADLINE, self.written_out(last, std::future::pending())).await;
         if !matches!(said, Ok(Ok(()))) {
             return;
         }

@@ -1,7 +1,7 @@
 //! RFC 6455 by the Autobahn cases, which the PyPI package `kosoku` runs, against an echo made of the sockets' own transport.
 
 use crate::support::wait::within;
-use crate::support::{Server, verify};
+use crate::support::{Server, tools};
 use serde_json::Value;
 use std::process::Command;
 use std::time::Duration;
@@ -15,8 +15,7 @@ const EXPLAINED: [&str; 0] = [];
 async fn every_autobahn_case_is_passed_or_explained() {
     let server = Server::with().env("WS_ECHO", "true").start().await;
     let reports = tempfile::TempDir::with_prefix("jackfield-autobahn-").expect("a temporary folder can be made");
-    let suite = verify::cache().join("venv/bin/kosoku");
-    assert!(suite.exists(), "{} is not there: run scripts/setup", suite.display());
+    let suite = tools::python_program("kosoku");
     let mut command = Command::new(suite);
     command.args(["-m", "fuzzingclient", "-p", "2", "-o"]).arg(reports.path());
     command.args(LEFT_OUT.iter().flat_map(|cases| ["-x", cases]));

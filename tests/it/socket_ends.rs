@@ -22,9 +22,15 @@ async fn a_token_about_to_expire_is_announced_at_once() {
 async fn an_expired_token_closes_the_socket_4419_and_not_before_its_grace() {
     let server = Server::start().await;
     let mut socket = server.socket_with(Token::of("acme").role("agent").expires_in(1), "/ws").await;
+    let mut renewed = server.socket_with(Token::of("acme").role("agent").expires_in(1), "/ws").await;
+    renewed.expect_control("auth_expiring").await;
+    renewed.send(json!({"type": "auth", "token": Token::of("acme").role("agent").expires_in(600).sign()})).await;
+    renewed.expect_control("auth_ok").await;
     let opened = std::time::Instant::now();
     assert_eq!(socket.expect_close_within(Duration::from_secs(35)).await, 4419);
     assert!(opened.elapsed() > Duration::from_secs(23), "closed after {:?}", opened.elapsed());
+    server.publish("acme", json!({"type": "call.incoming"})).await;
+    renewed.expect_event("call.incoming").await;
 }
 
 #[tokio::test]
@@ -34,16 +40,48 @@ async fn auth_with_a_new_token_keeps_the_socket() {
     socket.expect_control("auth_expiring").await;
     let fresh = Token::of("acme").user("kim").role("agent").expires_in(600).sign();
     socket.send(json!({"type": "auth", "token": fresh})).await;
-    socket.expect_control("auth_ok").await;
+    let left = socket.expect_control("auth_ok").await["expires_in_ms"].as_i64().unwrap_or_default();
+    assert!((590_000..=600_000).contains(&left), "{left}");
 }
 
 #[tokio::test]
-async fn auth_with_another_users_token_is_refused() {
+async fn a_new_tokens_patterns_count_from_then_on() {
+    let server = Server::start().await;
+    let mut socket = server.socket_with(Token::of("acme").user("kim").role("agent"), "/ws").await;
+    let narrower = Token::of("acme").user("kim").role("agent").events(&["call.*"]).sign();
+    socket.send(json!({"type": "auth", "token": narrower})).await;
+    socket.expect_control("auth_ok").await;
+    server.publish("acme", json!({"type": "agent.login"})).await;
+    server.publish("acme", json!({"type": "call.incoming"})).await;
+    socket.expect_silence_until("call.incoming").await;
+}
+
+#[tokio::test]
+async fn a_token_with_much_time_left_is_not_announced() {
+    let server = Server::start().await;
+    let mut socket = server.socket_with(Token::of("acme").role("agent").expires_in(90), "/ws").await;
+    socket.send(json!({"type": "ping"})).await;
+    socket.expect_next_control("pong").await;
+}
+
+#[tokio::test]
+async fn auth_with_another_users_or_no_good_token_is_refused() {
     let server = Server::start().await;
     let mut socket = server.socket("acme", "kim").await;
-    let other = Token::of("acme").user("lee").role("agent").sign();
-    socket.send(json!({"type": "auth", "token": other})).await;
-    socket.expect_refusal(&[4401, 4403]).await;
+    let kim = || Token::of("acme").user("kim").role("agent");
+    let others = [
+        kim().user("lee").sign(),
+        Token::of("other").user("kim").sign(),
+        kim().expires_in(-60).sign(),
+        kim().sign_with_another_key(),
+    ];
+    for other in others {
+        socket.send(json!({"type": "auth", "token": other, "ref": "r"})).await;
+        let error = socket.expect_next_control("error").await;
+        assert_eq!((&error["code"], &error["ref"]), (&json!("invalid_token"), &json!("r")));
+    }
+    server.publish("acme", json!({"type": "call.incoming"})).await;
+    socket.expect_event("call.incoming").await;
 }
 
 #[tokio::test]

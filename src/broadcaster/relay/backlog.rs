@@ -16,6 +16,8 @@ pub struct Waiting {
     pub id: EventId,
     pub event_type: EventType,
     pub open: String,
+    /// It may have been published already, by a call that was not answered.
+    pub again: bool,
 }
 
 /// Bounded: the oldest are given up, and whose they were is told as a loss.
@@ -52,6 +54,11 @@ impl Backlog {
         (state.waiting.iter().take(limit).cloned().collect(), state.lost.iter().cloned().collect())
     }
 
+    /// The oldest may have been published now.
+    pub fn doubt(&self, events: usize) {
+        self.state().waiting.iter_mut().take(events).for_each(|event| event.again = true);
+    }
+
     /// The oldest are published, and the losses told.
     pub fn done(&self, events: usize, lost: &[TenantId]) {
         let mut state = self.state();
@@ -78,6 +85,7 @@ mod tests {
             id: EventId::parse(&format!("evt_{n}")).unwrap(),
             event_type: EventType::parse("call.incoming").unwrap(),
             open: "{".to_owned(),
+            again: false,
         };
         (0..MAX_EVENTS + 3).for_each(|n| backlog.push(event(n)));
         let (oldest, lost) = backlog.look(1);

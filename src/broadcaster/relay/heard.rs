@@ -8,15 +8,18 @@ use std::{
 use serde::{Deserialize, Deserializer};
 use tokio_util::sync::CancellationToken;
 
-use super::Relay;
+use super::{Relay, rooms::Room};
 use crate::{
-    bus::{CONTROL, Message, Messages, tenant_of_channel},
+    bus::{CONTROL, LinkState, Message, Messages, tenant_of_channel},
     event::{
-        Event, EventId, EventType, Origin, SessionId, TenantId, UserId, now_ms,
+        Event, EventId, EventType, MAX_NESTING, Origin, SessionId, TenantId, UserId, nesting, now_ms, parse_rfc3339_ms,
         payload::{ChatSessionEnded, Payload},
     },
-    hub::{Close, Position, Routing, Taken},
+    hub::{Close, Frame, Position, Routing, Taken},
 };
+
+/// What a node says is a frame and its place; longer is nothing that any of them said.
+const MAX_MESSAGE_BYTES: usize = 2 * Frame::MAX_BYTES;
 
 /// An event that another program published: the chain of the sockets has not run.
 #[derive(Debug)]
@@ -68,6 +71,16 @@ pub fn head_of(open: &str) -> Option<Routing> {
     serde_json::from_str::<Head>(&text).ok()?.routing()
 }
 
+/// When an event was received, ms, by its frame.
+pub fn timestamp_of(open: &str) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Received<'a> {
+        timestamp: &'a str,
+    }
+    let text = format!("{open}}}");
+    parse_rfc3339_ms(serde_json::from_str::<Received>(&text).ok()?.timestamp).ok()
+}
+
 impl Relay {
     pub(super) async fn listen(self: Arc<Self>, mut messages: Messages, stopping: CancellationToken) {
         loop {
@@ -88,6 +101,9 @@ impl Relay {
     }
 
     async fn hear(&self, message: &Message) {
+        if message.payload.len() > MAX_MESSAGE_BYTES {
+            return self.ignore(message, "it is too long");
+        }
         let Ok(text) = std::str::from_utf8(&message.payload) else { return self.ignore(message, "it is not UTF-8") };
         if message.channel == CONTROL {
             return self.obey(text).await;
@@ -104,9 +120,12 @@ impl Relay {
         let Some(routing) = head.routing() else { return self.ignore(message, "it is no event") };
         match (&head.epoch, head.offset) {
             (Some(Some(epoch)), Some(offset)) => {
+                // Whatever comes before it is listened to is in the stream, and read from there.
+                let Some(room) = self.rooms.get(&tenant).filter(|room| self.is_attached(room)) else { return };
                 let position = Position { epoch: (&**epoch).into(), offset };
                 let Some(open) = open_of(text) else { return self.ignore(message, "its place is not at its end") };
-                self.take(&tenant, &routing, open, &position, head.id.as_deref()).await;
+                let Some(id) = head.id.as_deref() else { return self.ignore(message, "it has no id") };
+                self.take(&room, &routing, open, &position, id).await;
             }
             (Some(_), _) => {
                 if let Some(open) = open_of(text) {
@@ -117,12 +136,26 @@ impl Relay {
         }
     }
 
-    async fn take(&self, tenant: &TenantId, routing: &Routing, open: &str, position: &Position, id: Option<&str>) {
-        match self.hub.take(tenant, routing, open, position, true) {
+    fn is_attached(&self, room: &Room) -> bool {
+        let Some(link) = &self.link else { return false };
+        matches!(*link.borrow(), LinkState::Up(number) if room.is_attached_by(number))
+    }
+
+    /// Takes an event at its place, and shows it unless it was shown at another, which nobody was told of.
+    pub(super) fn take_once(&self, room: &Room, routing: &Routing, open: &str, position: &Position, id: &str) -> Taken {
+        let mut recent = room.recent();
+        let taken = self.hub.take(&room.tenant, routing, open, position, !recent.knows(id));
+        if matches!(taken, Taken::Sent(_)) {
+            recent.add(id);
+        }
+        taken
+    }
+
+    async fn take(&self, room: &Room, routing: &Routing, open: &str, position: &Position, id: &str) {
+        let tenant = &room.tenant;
+        match self.take_once(room, routing, open, position, id) {
             Taken::Sent(connections) => {
-                if let Some(id) = id {
-                    self.traces.count(tenant, id, connections);
-                }
+                self.traces.count(tenant, id, connections);
                 self.close_ended(tenant, routing);
             }
             Taken::Old => {}
@@ -140,6 +173,13 @@ impl Relay {
     fn take_foreign(&self, message: &Message, tenant: TenantId, routing: Routing, head: &Head<'_>) {
         if self.hub.counts(&tenant).clients == 0 {
             return;
+        }
+        // As for a publisher: a frame that is too much for a queue would close every socket.
+        if message.payload.len() > Frame::MAX_BYTES {
+            return self.ignore(message, "it is too long");
+        }
+        if head.data.is_some_and(|data| nesting(data.get()) > MAX_NESTING) {
+            return self.ignore(message, "its data is nested too deep");
         }
         let id = head.id.as_deref().map_or_else(|| Ok(EventId::generate()), EventId::parse);
         let Ok(id) = id else { return self.ignore(message, "its id is none") };

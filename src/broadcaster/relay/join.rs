@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     Mode, Relay,
-    heard::head_of,
+    heard::{head_of, timestamp_of},
     rooms::{Room, position},
 };
 use crate::{
     bus::{Away, Bus, Entry, Publication},
-    event::TenantId,
+    event::{Event, TenantId},
     hub::{Frame, Position, Routing, Taken},
 };
 
@@ -22,8 +22,15 @@ const BATCH: usize = 200;
 /// What this node published while it was alone, by tenant: its own sockets have it.
 type Own = HashMap<TenantId, HashSet<String>>;
 
-/// Events and who may see them, and the offset up to which these are all.
-type Older = (Vec<(Routing, Frame)>, u64);
+/// Events that this node no longer has.
+pub struct Older {
+    /// Each with who may see it.
+    pub events: Vec<(Routing, Frame)>,
+    /// The offset up to which these are all.
+    pub next: u64,
+    /// Something before them is not to be had.
+    pub has_gap: bool,
+}
 
 impl Relay {
     /// Becomes one of the nodes, by the connection of this number.
@@ -38,6 +45,11 @@ impl Relay {
         }
         for room in self.rooms.all() {
             bus.listen(&room.tenant).await?;
+        }
+        for room in self.rooms.all() {
+            if let Some(last) = &room.state.lock().await.left_at {
+                self.renew_if_set_back(bus, &room.tenant, last).await?;
+            }
         }
         // Publishers wait from here on: a second for each call at most, and one call tells whether Redis is there.
         let mut mode = self.mode.write().await;
@@ -79,11 +91,13 @@ impl Relay {
                     event_type: &event.event_type,
                     waits_for: None,
                     open: &event.open,
-                    again: true,
+                    again: event.again,
                 })
             });
-            for sent in futures_util::future::join_all(sent).await {
-                sent?;
+            let sent = futures_util::future::join_all(sent).await;
+            if let Some(error) = sent.into_iter().find_map(Result::err) {
+                self.backlog.doubt(events.len());
+                return Err(error);
             }
             for event in &events {
                 own.entry(event.tenant.clone()).or_default().insert(event.id.as_str().to_owned());
@@ -97,6 +111,7 @@ impl Relay {
         let mut state = room.state.lock().await;
         let mut top = bus.read(&room.tenant, 0, 0).await?.top;
         if let Some(left_at) = &state.left_at {
+            let left_at = &left_at.position;
             let mut after = if *left_at.epoch == *top.epoch { left_at.offset } else { 0 };
             loop {
                 let page = bus.read(&room.tenant, after, BATCH).await?;
@@ -105,16 +120,18 @@ impl Relay {
                 top = page.top;
                 for (id, open) in page.entries.into_iter().filter_map(|entry| entry.event) {
                     let mine = own.get(&room.tenant).is_some_and(|ids| ids.contains(&id));
-                    if let (false, Some(head)) = (mine, head_of(&open)) {
+                    if let (false, Some(head)) = (mine, head_of(&open))
+                        && room.recent().add(&id)
+                    {
                         self.hub.publish(&room.tenant, &head, &open, false);
                     }
                 }
             }
             // What was read is what is shown.
-            top.offset = top.offset.min(after.max(left_at.offset));
+            top.offset = top.offset.min(after);
         }
         self.hub.share(&room.tenant, &position(&top));
-        state.attached = Some(number);
+        room.attach_by(Some(number));
         state.left_at = None;
         Ok(())
     }
@@ -128,8 +145,8 @@ impl Relay {
         *mode = Mode::Alone;
         for room in self.rooms.all() {
             let mut state = room.state.lock().await;
-            state.attached = None;
-            state.left_at = self.hub.position(&room.tenant).map(|(position, _)| position);
+            room.attach_by(None);
+            state.left_at = self.last(&room.tenant);
             self.hub.go_alone(&room.tenant, "redis_unavailable");
         }
         tracing::warn!("Redis is away: this node goes on alone");
@@ -137,7 +154,8 @@ impl Relay {
 
     /// Shows what is in a tenant's stream and was not heard.
     pub(super) async fn catch_up(&self, tenant: &TenantId) -> Result<(), Away> {
-        let Some(bus) = &self.bus else { return Ok(()) };
+        let (Some(bus), Some(room)) = (&self.bus, self.rooms.get(tenant)) else { return Ok(()) };
+        let _reading = room.reading.lock().await;
         loop {
             let Some((here, true)) = self.hub.position(tenant) else { return Ok(()) };
             let page = bus.read(tenant, here.offset, BATCH).await?;
@@ -146,9 +164,14 @@ impl Relay {
                 self.hub.share(tenant, &start);
                 continue;
             }
+            if page.top.offset < here.offset {
+                tracing::warn!("Redis has lost the last events of {tenant}: a new epoch begins");
+                bus.renew(tenant, &page.top.epoch).await?;
+                continue;
+            }
             let whole = page.entries.len() < BATCH;
             for entry in page.entries {
-                self.take_entry(tenant, &here, entry);
+                self.take_entry(&room, &here, entry);
             }
             if whole {
                 // Whatever is not in the stream any more.
@@ -158,14 +181,15 @@ impl Relay {
         }
     }
 
-    fn take_entry(&self, tenant: &TenantId, here: &Position, entry: Entry) {
+    fn take_entry(&self, room: &Room, here: &Position, entry: Entry) {
+        let tenant = &room.tenant;
         let at = |offset| Position { epoch: here.epoch.clone(), offset };
         if entry.offset > 1 {
             self.hub.skip_to(tenant, &at(entry.offset - 1), "trimmed");
         }
-        match entry.event.and_then(|(_, open)| head_of(&open).zip(Some(open))) {
-            Some((routing, open)) => {
-                if let Taken::Sent(_) = self.hub.take(tenant, &routing, &open, &at(entry.offset), true) {
+        match entry.event.and_then(|(id, open)| Some((head_of(&open)?, id, open))) {
+            Some((routing, id, open)) => {
+                if let Taken::Sent(_) = self.take_once(room, &routing, &open, &at(entry.offset), &id) {
                     self.close_ended(tenant, &routing);
                 }
             }
@@ -173,22 +197,54 @@ impl Relay {
         }
     }
 
-    /// Events between an offset and the beginning of this node's history, from those that Redis keeps, and the offset up to
-    /// which these are all. None: they are not there either.
+    /// Events between an offset and the beginning of this node's history, from those that Redis keeps. None: they are not
+    /// there either.
     pub async fn older(&self, tenant: &TenantId, epoch: &str, after: u64, start: u64) -> Option<Older> {
         let page = self.bus.as_ref()?.read(tenant, after, BATCH).await.ok()?;
-        let complete = page.entries.first().is_some_and(|first| first.offset == after + 1);
-        if *page.top.epoch != *epoch || !complete {
+        if *page.top.epoch != *epoch {
             return None;
         }
         let epoch: Arc<str> = epoch.into();
-        let (mut older, mut next) = (Vec::new(), after);
+        let mut older = Older { events: Vec::new(), next: after, has_gap: false };
         for entry in page.entries.into_iter().take_while(|entry| entry.offset <= start) {
-            let Some((_, open)) = entry.event else { break };
+            if entry.offset > older.next + 1 || entry.event.is_none() {
+                if !older.events.is_empty() {
+                    // The gap is told before what comes behind it.
+                    break;
+                }
+                older.has_gap = true;
+            }
+            older.next = entry.offset;
             let at = Position { epoch: epoch.clone(), offset: entry.offset };
-            older.extend(head_of(&open).map(|routing| (routing, Frame::at(&open, at))));
-            next = entry.offset;
+            let event = entry.event.and_then(|(_, open)| Some((head_of(&open)?, Frame::at(&open, at))));
+            older.events.extend(event);
         }
-        (next > after).then_some((older, next))
+        (older.next > after).then_some(older)
+    }
+
+    /// Whether an event is in the tenant's stream. None: nobody can say, since it may have left the stream already, or Redis
+    /// is away.
+    pub async fn has_shown(&self, event: &Event) -> Option<bool> {
+        let bus = self.bus.as_ref()?;
+        if *self.mode.read().await == Mode::Alone {
+            return None;
+        }
+        let (mut after, mut complete) = (0, None);
+        loop {
+            let page = bus.read(&event.tenant, after, BATCH).await.ok()?;
+            let Some(last) = page.entries.last() else { break };
+            after = last.offset;
+            for entry in page.entries {
+                let Some((id, open)) = entry.event else { continue };
+                // The oldest that is there tells how far back the stream goes.
+                complete.get_or_insert_with(|| {
+                    entry.offset == 1 || timestamp_of(&open).is_some_and(|at_ms| at_ms < event.timestamp_ms)
+                });
+                if id == event.id.as_str() {
+                    return Some(true);
+                }
+            }
+        }
+        complete.unwrap_or(true).then_some(false)
     }
 }

@@ -10,14 +10,15 @@
 mod backlog;
 mod heard;
 mod join;
+mod recent;
 mod rooms;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{RwLock, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::SocketTraces;
@@ -25,6 +26,8 @@ use crate::{
     bus::{Bus, Control, LinkState, Messages, Publication},
     event::{Event, TenantId},
     hub::{Hub, Routing},
+    presence::Mail,
+    store::OfflineItem,
 };
 use backlog::{Backlog, Waiting};
 pub use heard::Foreign;
@@ -35,6 +38,8 @@ pub use rooms::{RoomError, Stay};
 const GRACE: Duration = Duration::from_secs(1);
 /// How often a publisher that waits for Redis looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Redis is there, takes what others write, and refuses this for so long: a tenant's key is broken.
+const GIVE_UP: Duration = Duration::from_secs(5);
 /// How often idle tenants are given up, and positions compared.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// A join that failed is tried again.
@@ -62,7 +67,10 @@ pub enum Standing {
 pub struct Relay {
     hub: Arc<Hub>,
     bus: Option<Bus>,
+    /// How the connection to it stands.
+    link: Option<watch::Receiver<LinkState>>,
     traces: Arc<SocketTraces>,
+    mail: Arc<Mail>,
     /// Held for reading by whoever shows an event alone or enters a tenant, for writing while the node goes over.
     mode: RwLock<Mode>,
     rooms: Rooms,
@@ -85,13 +93,15 @@ const FOREIGN: usize = 1024;
 const CONTROLS: usize = 1024;
 
 impl Relay {
-    pub fn new(hub: Arc<Hub>, bus: Option<Bus>, traces: Arc<SocketTraces>) -> (Arc<Self>, RelayEnds) {
+    pub fn new(hub: Arc<Hub>, bus: Option<Bus>, mail: Arc<Mail>, traces: Arc<SocketTraces>) -> (Arc<Self>, RelayEnds) {
         let (foreign, foreign_received) = mpsc::channel(FOREIGN);
         let (controls, controls_received) = mpsc::channel(CONTROLS);
         let relay = Self {
             hub,
+            link: bus.as_ref().map(Bus::state),
             bus,
             traces,
+            mail,
             mode: RwLock::new(Mode::Alone),
             rooms: Rooms::default(),
             backlog: Backlog::default(),
@@ -120,27 +130,26 @@ impl Relay {
     /// of this node it was queued for, where this node does that itself.
     pub async fn show(&self, event: &Event, open: String) -> usize {
         let (routing, ephemeral) = (Routing::from(event), event.is_ephemeral());
-        let Some(bus) = &self.bus else {
-            let shown = self.hub.publish(&event.tenant, &routing, &open, ephemeral);
-            self.close_ended(&event.tenant, &routing);
-            return shown;
-        };
-        let mut again = false;
+        let Some(bus) = &self.bus else { return self.show_here(event, &routing, &open, ephemeral).await };
+        let (mut again, begun) = (false, Instant::now());
         loop {
             {
                 // Held until the event is shown: the node cannot go over meanwhile.
                 let mode = self.mode.read().await;
                 if *mode == Mode::Alone {
-                    let shown = self.hub.publish(&event.tenant, &routing, &open, ephemeral);
+                    // One that was published by a call without an answer may have been heard before Redis went away.
+                    let room = self.rooms.get(&event.tenant).filter(|_| !ephemeral);
+                    let is_new = room.is_none_or(|room| room.recent().add(event.id.as_str()));
+                    let shown = if is_new { self.show_here(event, &routing, &open, ephemeral).await } else { 0 };
                     if !ephemeral {
                         self.backlog.push(Waiting {
                             tenant: event.tenant.clone(),
                             id: event.id.clone(),
                             event_type: event.event_type.clone(),
                             open,
+                            again,
                         });
                     }
-                    self.close_ended(&event.tenant, &routing);
                     return shown;
                 }
             }
@@ -157,13 +166,38 @@ impl Relay {
                 };
                 bus.publish(publication).await.map(|_| ())
             };
-            if sent.is_ok() {
-                return 0;
+            let Err(error) = sent else { return 0 };
+            if begun.elapsed() > GIVE_UP {
+                tracing::error!("event {} is shown by this node only: {error}", event.id);
+                return self.hub.pass(&event.tenant, &routing, &open);
             }
             // The node goes on alone in a moment, or Redis is back by then.
             again = true;
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Gives an event a place of this node's own, and lets it wait where its addressee is away.
+    async fn show_here(&self, event: &Event, routing: &Routing, open: &str, ephemeral: bool) -> usize {
+        // Whoever comes in this moment waits until it is known whether the event waits.
+        let putting = event.user.as_ref().map(|user| self.mail.begin(&event.tenant, user));
+        let shown = self.hub.publish(&event.tenant, routing, open, ephemeral);
+        self.close_ended(&event.tenant, routing);
+        if let (Some(position), Some(user)) = (shown.waits_at, &event.user) {
+            let item = OfflineItem {
+                tenant: event.tenant.clone(),
+                user: user.clone(),
+                event_type: event.event_type.clone(),
+                frame: format!(r#"{open},"epoch":"{}","offset":{}}}"#, position.epoch, position.offset),
+                epoch: Some(position.epoch.to_string()),
+                offset: Some(position.offset),
+            };
+            if let Err(error) = self.mail.put(vec![item]).await {
+                tracing::error!("event {} does not wait for its user: {error}", event.id);
+            }
+        }
+        drop(putting);
+        shown.connections
     }
 
     /// Shows an event to this node's sockets only: each node does that with what another program published.

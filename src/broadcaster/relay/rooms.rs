@@ -3,17 +3,17 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use super::{Mode, Relay};
+use super::{Mode, Relay, recent::Recent};
 use crate::{
-    bus::{Away, LinkState, Placed},
+    bus::{Away, Bus, LinkState, Placed},
     event::TenantId,
-    hub::Position,
+    hub::{Frame, Position},
 };
 
 /// A tenant without a connection is listened to for this long: most come back at once.
@@ -30,17 +30,41 @@ pub struct Rooms(Mutex<HashMap<TenantId, Arc<Room>>>);
 pub struct Room {
     pub tenant: TenantId,
     stays: AtomicUsize,
+    /// The number of the connection to Redis that it is listened to by; 0 is none.
+    attached: AtomicU64,
+    /// What its sockets have had. Locked for moments.
+    pub recent: Mutex<Recent>,
+    /// Held while its stream is read and shown: one at a time.
+    pub reading: tokio::sync::Mutex<()>,
     /// Held while listening begins or ends, over the calls to Redis, each of which has its end.
     pub state: tokio::sync::Mutex<RoomState>,
 }
 
 #[derive(Default)]
 pub struct RoomState {
-    /// The number of the connection to Redis that it is listened to by.
-    pub attached: Option<u64>,
     /// Where the tenant was when this node went on alone.
-    pub left_at: Option<Position>,
+    pub left_at: Option<Last>,
     idle_since: Option<Instant>,
+}
+
+/// Where a tenant is, and the event at that place where this node has it.
+pub struct Last {
+    pub position: Position,
+    pub frame: Option<Frame>,
+}
+
+impl Room {
+    pub fn attach_by(&self, number: Option<u64>) {
+        self.attached.store(number.unwrap_or_default(), Ordering::Release);
+    }
+
+    pub fn is_attached_by(&self, number: u64) -> bool {
+        self.attached.load(Ordering::Acquire) == number
+    }
+
+    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Keeps a tenant listened to for as long as it lives.
@@ -58,12 +82,22 @@ impl Rooms {
     fn enter(&self, tenant: &TenantId) -> Arc<Room> {
         let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            let state = tokio::sync::Mutex::default();
-            Arc::new(Room { tenant: tenant.clone(), stays: AtomicUsize::new(0), state })
+            Arc::new(Room {
+                tenant: tenant.clone(),
+                stays: AtomicUsize::new(0),
+                attached: AtomicU64::new(0),
+                recent: Mutex::default(),
+                reading: tokio::sync::Mutex::default(),
+                state: tokio::sync::Mutex::default(),
+            })
         };
         let room = rooms.entry(tenant.clone()).or_insert_with(new).clone();
         room.stays.fetch_add(1, Ordering::AcqRel);
         room
+    }
+
+    pub fn get(&self, tenant: &TenantId) -> Option<Arc<Room>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
     pub fn all(&self) -> Vec<Arc<Room>> {
@@ -100,30 +134,45 @@ impl Relay {
     pub(super) async fn attach(&self, room: &Room) -> Result<(), Away> {
         let Some(bus) = &self.bus else { return Ok(()) };
         let LinkState::Up(number) = *bus.state().borrow() else { return Err(Away::unconnected()) };
-        let mut state = room.state.lock().await;
-        if state.attached == Some(number) {
+        let _state = room.state.lock().await;
+        if room.is_attached_by(number) {
             return Ok(());
         }
         bus.listen(&room.tenant).await?;
-        let top = bus.read(&room.tenant, 0, 0).await?.top;
-        self.align(&room.tenant, &top).await?;
-        state.attached = Some(number);
+        match self.last(&room.tenant) {
+            Some(last) => self.renew_if_set_back(bus, &room.tenant, &last).await?,
+            None => {
+                let top = bus.read(&room.tenant, 0, 0).await?.top;
+                self.hub.share(&room.tenant, &position(&top));
+            }
+        }
+        room.attach_by(Some(number));
         self.catch_up(&room.tenant).await
     }
 
-    /// Brings the hub to the epoch of all nodes.
-    async fn align(&self, tenant: &TenantId, top: &Placed) -> Result<(), Away> {
-        let Some(bus) = &self.bus else { return Ok(()) };
-        let here = self.hub.position(tenant);
-        match here {
-            Some((here, true)) if *here.epoch == *top.epoch && here.offset <= top.offset => {}
-            Some((here, true)) if *here.epoch == *top.epoch => {
-                tracing::warn!("Redis has lost the last events of {tenant}: a new epoch begins");
-                bus.renew(tenant, &top.epoch).await?;
-                let top = bus.read(tenant, 0, 0).await?.top;
-                self.hub.share(tenant, &position(&top));
-            }
-            _ => self.hub.share(tenant, &position(top)),
+    /// Where a tenant is among the offsets of all nodes.
+    pub(super) fn last(&self, tenant: &TenantId) -> Option<Last> {
+        let (position, is_shared, frame) = self.hub.last(tenant)?;
+        is_shared.then_some(Last { position, frame })
+    }
+
+    /// A Redis that was put back in time has another event at the last place that this node knows, or is not there yet: it
+    /// gives offsets twice, and so they need a new epoch.
+    pub(super) async fn renew_if_set_back(&self, bus: &Bus, tenant: &TenantId, last: &Last) -> Result<(), Away> {
+        let Last { position, frame } = last;
+        let page = bus.read(tenant, position.offset.saturating_sub(1), 1).await?;
+        if *page.top.epoch != *position.epoch {
+            return Ok(());
+        }
+        let entry = page.entries.into_iter().next().filter(|entry| entry.offset == position.offset);
+        let there = entry.and_then(|entry| entry.event).map(|(_, open)| Frame::at(&open, position.clone()));
+        let is_another = match (frame, &there) {
+            (Some(here), Some(there)) => here.text() != there.text(),
+            _ => false,
+        };
+        if page.top.offset < position.offset || is_another {
+            tracing::warn!("Redis has lost the last events of {tenant}: a new epoch begins");
+            bus.renew(tenant, &page.top.epoch).await?;
         }
         Ok(())
     }
@@ -150,7 +199,7 @@ impl Relay {
                 continue;
             }
             if bus.unlisten(&room.tenant).await.is_ok() {
-                state.attached = None;
+                room.attach_by(None);
                 self.hub.go_alone(&room.tenant, "idle");
                 drop(state);
                 self.rooms.forget(&room);

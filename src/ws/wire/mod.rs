@@ -24,6 +24,8 @@ use crate::hub::{Frame, Outbox, Position};
 
 /// Frames that go into one write.
 const BATCH: usize = 64;
+/// Beyond these bytes nothing more is taken from the outbox: what waits there counts for the queue's limit.
+const BATCH_BYTES: usize = 128 * 1024;
 
 /// The writing half, shared by the session and a shard.
 pub struct Wire {
@@ -39,8 +41,12 @@ pub struct Wire {
 struct Out {
     /// Begun, or to be written before what is in the outbox.
     pieces: VecDeque<Piece>,
+    /// Bytes of all of them.
+    bytes: usize,
     /// Bytes of the first piece that are written.
     done: usize,
+    /// Pieces that have been written whole.
+    gone: u64,
     /// Where the hub's frames wait, from the welcome on.
     outbox: Option<Arc<Outbox>>,
     /// The last event that was written.
@@ -112,13 +118,23 @@ impl Wire {
         self.out().outbox = None;
     }
 
-    pub fn push_frames(&self, frames: impl Iterator<Item = Frame>) {
-        self.out().pieces.extend(frames.map(Piece::frame));
+    /// Answers what to ask [`Wire::is_gone`] about the last of them.
+    pub fn push_frames(&self, frames: impl Iterator<Item = Frame>) -> u64 {
+        let mut out = self.out();
+        frames.for_each(|frame| out.push(Piece::frame(frame)));
+        out.end()
     }
 
     /// A frame with its header.
-    pub fn push_raw(&self, bytes: Vec<u8>) {
-        self.out().pieces.push_back(Piece::raw(bytes));
+    pub fn push_raw(&self, bytes: Vec<u8>) -> u64 {
+        let mut out = self.out();
+        out.push(Piece::raw(bytes));
+        out.end()
+    }
+
+    /// Whether what was pushed up to here is written.
+    pub fn is_gone(&self, end: u64) -> bool {
+        self.out().gone >= end
     }
 
     /// Pieces that are to be written before what is in the outbox.
@@ -153,7 +169,7 @@ impl Wire {
                 }
                 Err(_) => {
                     out.broken = true;
-                    out.pieces = VecDeque::new();
+                    (out.pieces, out.bytes) = (VecDeque::new(), 0);
                     self.attention.notify_one();
                     return Flushed::Broken;
                 }
@@ -186,11 +202,21 @@ impl Wire {
 }
 
 impl Out {
+    fn push(&mut self, piece: Piece) {
+        self.bytes += piece.len();
+        self.pieces.push_back(piece);
+    }
+
+    fn end(&self) -> u64 {
+        self.gone + self.pieces.len() as u64
+    }
+
     fn refill(&mut self) {
         if self.pieces.len() < BATCH
-            && let Some(outbox) = &self.outbox
+            && self.bytes < BATCH_BYTES
+            && let Some(outbox) = self.outbox.clone()
         {
-            outbox.take(BATCH - self.pieces.len(), |frame| self.pieces.push_back(Piece::frame(frame)));
+            outbox.take(BATCH - self.pieces.len(), BATCH_BYTES - self.bytes, |frame| self.push(Piece::frame(frame)));
         }
         if self.pieces.is_empty() && self.pieces.capacity() > BATCH {
             self.pieces = VecDeque::new();
@@ -221,6 +247,8 @@ impl Out {
                 return Ok(());
             }
             written -= first.len();
+            self.bytes -= first.len();
+            self.gone += 1;
             if let Some(Piece { body: Body::Frame(frame), .. }) = self.pieces.pop_front()
                 && let Some(position) = frame.position()
             {
@@ -228,5 +256,33 @@ impl Out {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A client that reads as fast as events come, and no faster, is not one that does not read.
+    #[tokio::test]
+    async fn what_was_pushed_is_gone_although_more_waits_behind_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let wire = Wire::new(listener.accept().await.unwrap().0);
+        let outbox = Arc::new(Outbox::new(usize::MAX, Arc::<AtomicUsize>::default()));
+        for _ in 0..500 {
+            assert!(outbox.push(Frame::new("x".repeat(100_000))).is_ok());
+        }
+        wire.attach(outbox);
+        let end = wire.push_raw(b"first".to_vec());
+        wire.stream.writable().await.unwrap();
+        assert_eq!((wire.flush(), wire.is_gone(end)), (Flushed::Blocked, true));
+        assert!((1..=2).contains(&wire.waiting()), "what waits in the outbox counts there, for its limit");
+        let end = wire.push_raw(b"second".to_vec());
+        assert!(!wire.is_gone(end));
     }
 }

@@ -237,7 +237,7 @@ impl Database {
 
     fn mariadbd(&self, log: File) -> Child {
         let path = |name: &str| self.home.path().join(name).display().to_string();
-        let mut command = bound_to_this_process(Kind::MariaDb);
+        let mut command = bound_to_this_process(None);
         command.arg(program("mariadbd")).arg("--no-defaults");
         if is_root() {
             command.arg("--user=root");
@@ -255,7 +255,7 @@ impl Database {
     }
 
     fn postmaster(&self, log: File) -> Child {
-        let mut command = bound_to_this_process(Kind::Postgres);
+        let mut command = bound_to_this_process(Some("postgres"));
         command.arg(program("postgres")).arg("-D").arg(self.data()).args([
             "-p",
             &self.port.to_string(),
@@ -373,10 +373,10 @@ fn initialise_postgres(work: &Path, data: &Path) {
     let password = work.join("password");
     fs::write(&password, PASSWORD).expect("the folder takes files");
     fs::set_permissions(work, fs::Permissions::from_mode(0o777)).expect("an owner sets permissions");
-    let mut initdb = bound_to_this_process(Kind::Postgres);
+    let mut initdb = bound_to_this_process(Some("postgres"));
     initdb.arg(program("initdb")).arg("-D").arg(data).arg(format!("--pwfile={}", password.display()));
     run(initdb.args(["--auth=scram-sha-256", "--username=postgres", "--no-sync"]).args(POSTGRES_LOCALE), "");
-    let mut alone = bound_to_this_process(Kind::Postgres);
+    let mut alone = bound_to_this_process(Some("postgres"));
     run(alone.arg(program("postgres")).args(["--single", "-F", "-D"]).arg(data).arg("postgres"), POSTGRES_SETUP);
 }
 
@@ -414,12 +414,12 @@ fn is_root() -> bool {
 }
 
 /// Starts its argument as a process that the kernel kills with this one, also when this one is killed. The kernel means
-/// the thread that starts it: do so in the test, not in a blocking task.
-fn bound_to_this_process(kind: Kind) -> Command {
+/// the thread that starts it: do so in the test, not in a blocking task. Root starts it as `user`.
+pub fn bound_to_this_process(user: Option<&str>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
-    if kind == Kind::Postgres && is_root() {
-        command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+    if let Some(user) = user.filter(|_| is_root()) {
+        command.args([format!("--reuid={user}"), format!("--regid={user}"), "--init-groups".to_owned()]);
     }
     // The parent may have gone before the kernel was asked, and is not waited for then.
     let own = std::process::id().to_string();
@@ -428,7 +428,7 @@ fn bound_to_this_process(kind: Kind) -> Command {
 }
 
 /// A server's program, from PATH or from where distributions keep what users do not call.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     // Debian keeps every major version of Postgres in a folder of its own: the newest.

@@ -26,6 +26,16 @@ pub enum WhenItBreaks {
     SendAgain,
 }
 
+/// How publishers go about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub when_it_breaks: WhenItBreaks,
+    /// Of the events of one request, in turn.
+    pub types: &'static [&'static str],
+    /// Between an answer and the next request.
+    pub pause: Option<Duration>,
+}
+
 #[derive(Default)]
 struct Shared {
     /// Ids of events that were answered 202. Guards pushes and looks.
@@ -40,13 +50,17 @@ struct Shared {
 impl Load {
     /// One publisher for each of these clients, in turn of single events and of arrays of ten. Ids start with `name`.
     pub fn start(name: &str, clients: Vec<Client>, when_it_breaks: WhenItBreaks) -> Load {
+        Load::planned(name, clients, Plan { when_it_breaks, types: &["call.ended"], pause: None })
+    }
+
+    pub fn planned(name: &str, clients: Vec<Client>, plan: Plan) -> Load {
         let shared = Arc::new(Shared::default());
         let publishers = clients.into_iter().enumerate();
         let publishers = publishers
             .map(|(n, client)| {
                 let (name, shared) = (format!("{name}-{n}"), shared.clone());
                 let many = if n % 2 == 0 { 1 } else { 10 };
-                tokio::spawn(async move { shared.publish(&name, &client, many, when_it_breaks).await })
+                tokio::spawn(async move { shared.publish(&name, &client, many, plan).await })
             })
             .collect();
         Load { shared, publishers }
@@ -117,13 +131,17 @@ impl Load {
 }
 
 impl Shared {
-    async fn publish(&self, name: &str, client: &Client, many: usize, when_it_breaks: WhenItBreaks) {
+    async fn publish(&self, name: &str, client: &Client, many: usize, plan: Plan) {
         // Only while a database is away; at full speed otherwise.
         let mut pause = tokio::time::interval(Duration::from_millis(20));
+        let mut pace = plan.pause.map(tokio::time::interval);
         for n in 0.. {
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
+            }
             let ids: Vec<String> = (0..many).map(|item| format!("{name}-{n}-{item}")).collect();
-            let events = ids.iter().map(
-                |id| json!({"id": id, "type": "call.ended", "key": format!("key-{}", n % KEYS), "data": {"n": n}}),
+            let events = ids.iter().zip(plan.types.iter().cycle().skip(n % plan.types.len())).map(
+                |(id, event_type)| json!({"id": id, "type": event_type, "key": format!("key-{}", n % KEYS), "data": {"n": n}}),
             );
             let body = if many == 1 { events.clone().next().expect("there is one") } else { events.collect() };
             loop {
@@ -134,7 +152,7 @@ impl Shared {
                 let reply = client.try_post("/api/v1/events", &body).await;
                 self.waited(begun.elapsed());
                 match reply {
-                    None if when_it_breaks == WhenItBreaks::End => return,
+                    None if plan.when_it_breaks == WhenItBreaks::End => return,
                     None => {}
                     Some(reply) if reply.status == 503 => {
                         let retry_after = reply.header("retry-after").to_owned();

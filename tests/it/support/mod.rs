@@ -1,6 +1,7 @@
 //! What the tests are written with: a real server, its clients, a receiver of deliveries, and guests.
 
 pub mod account;
+pub mod chromium;
 pub mod client;
 pub mod databases;
 pub mod dns;
@@ -11,9 +12,12 @@ pub mod peer;
 pub mod pending;
 pub mod ports;
 mod process;
+pub mod program;
 pub mod proxy;
 pub mod raw;
 pub mod receiver;
+pub mod redis;
+pub mod redis_wire;
 pub mod relay;
 pub mod server;
 pub mod socket;
@@ -21,17 +25,23 @@ pub mod store;
 pub mod stream;
 pub mod tls;
 pub mod tokens;
+pub mod tools;
 pub mod verify;
 pub mod wait;
+pub mod watcher;
 pub mod webhooks;
+pub mod wire;
 
 pub use client::{find, items};
 pub use databases::Database;
+pub use program::Program;
 pub use receiver::{Answer, Received, Receiver};
+pub use redis::Redis;
 pub use server::Server;
 pub use socket::Socket;
 pub use tokens::Token;
 pub use wait::{eventually, within};
+pub use wire::Wire;
 
 use std::path::PathBuf;
 

@@ -4,6 +4,7 @@ use super::client::{Client, connections};
 use super::databases::Database;
 use super::ports::free_port;
 use super::process::Log;
+use super::redis::Redis;
 use super::socket::{Connecting, Socket};
 use super::tokens::{SECRET, Token};
 use super::wait::{PATIENCE, eventually, within};
@@ -306,6 +307,11 @@ impl Builder {
     /// A database that others may use too, instead of a SQLite file of its own.
     pub fn database(self, database: &Database) -> Builder {
         self.env("DATABASE_URL", &database.url())
+    }
+
+    /// One of the nodes that meet in this Redis.
+    pub fn redis(self, redis: &Redis) -> Builder {
+        self.env("REDIS_URL", &redis.url())
     }
 
     pub fn without(mut self, name: &str) -> Builder {

@@ -79,6 +79,14 @@ impl Connecting {
         }
     }
 
+    /// Upgraded, or none where the server refuses or ends meanwhile.
+    pub async fn attempt(self) -> Option<Socket> {
+        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let opened = within(PATIENCE, "the answer to a handshake", tokio_tungstenite::client_async(self.request, tcp));
+        let (stream, _) = opened.await.ok()?;
+        Some(Socket { stream, subprotocol: None })
+    }
+
     pub async fn try_open(self) -> Result<Socket, u16> {
         within(PATIENCE, "the answer to a handshake", async {
             let tcp = TcpSocket::new_v4().expect("a socket can be made");
@@ -147,6 +155,17 @@ impl Socket {
         let frame = self.expect_any().await;
         assert!(frame.value["id"].is_null() && frame.value["type"] == word, "expected {word}, got {}", frame.text);
         frame.value
+    }
+
+    /// The next frame, however long that takes, or the code that the connection ended with.
+    pub async fn read(&mut self) -> Result<Frame, u16> {
+        loop {
+            match self.next().await {
+                Next::Frame(frame) => return Ok(frame),
+                Next::Ping => {}
+                Next::Closed(code) => return Err(code),
+            }
+        }
     }
 
     /// Whatever comes next; presence is passed over.
@@ -218,6 +237,11 @@ impl Socket {
     /// Sends one client frame.
     pub async fn send(&mut self, frame: Value) {
         self.send_message(Message::text(frame.to_string())).await;
+    }
+
+    /// The same, for a socket that may have been closed.
+    pub async fn try_send(&mut self, frame: Value) -> Result<(), Error> {
+        self.stream.send(Message::text(frame.to_string())).await
     }
 
     pub async fn subscribe(&mut self, patterns: &[&str]) -> Value {

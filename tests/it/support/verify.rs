@@ -1,12 +1,11 @@
 //! Signatures, checked three times: by arithmetic here, and by the official `standardwebhooks` packages for Python and Node.
 
-use super::Received;
+use super::{Received, tools};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// HMAC-SHA256 of `message`.
@@ -32,20 +31,15 @@ pub fn key_of(secret: &str) -> Vec<u8> {
 
 /// Fails the test unless the official Python library accepts this delivery under this `whsec_…` secret.
 pub async fn by_the_official_library(delivery: &Received, signing_secret: &str) {
-    let python = std::env::var_os("JACKFIELD_PYTHON").map_or_else(|| cache().join("venv/bin/python"), PathBuf::from);
-    assert!(python.exists(), "{} is not there: run scripts/setup", python.display());
-    let mut command = Command::new(python);
+    let mut command = Command::new(tools::python());
     command.args(["-c", PYTHON_SCRIPT]);
     verify(command, delivery, signing_secret).await;
 }
 
 /// The same by the official npm package.
 pub async fn by_the_official_npm_package(delivery: &Received, signing_secret: &str) {
-    let packages = cache().join("node");
-    assert!(packages.exists(), "{} is not there: run scripts/setup", packages.display());
     let mut command = Command::new("node");
-    // A script without a file finds packages below its working folder.
-    command.args(["-e", NODE_SCRIPT]).current_dir(packages);
+    command.args(["-e", NODE_SCRIPT]).current_dir(tools::node_packages());
     verify(command, delivery, signing_secret).await;
 }
 
@@ -81,13 +75,4 @@ fn run(mut command: Command, input: &str) -> Result<(), String> {
     child.stdin.take().expect("stdin is a pipe").write_all(input.as_bytes()).expect("the verifier reads its input");
     let output = child.wait_with_output().expect("the verifier ends");
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
-}
-
-/// Where scripts/setup puts what it installs.
-pub fn cache() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    set("JACKFIELD_CACHE").unwrap_or_else(|| {
-        let home = set("HOME").expect("HOME is set");
-        set("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("jackfield")
-    })
 }
