@@ -26,7 +26,7 @@ use crate::{
     hub::{Close, Hub},
     keys::{KeyRing, KeySourceError},
     plugin::{Limits, PluginError, PluginFolder, Plugins, SocketChains},
-    presence::{Announcer, Leases, Mail, Mailbox, MailboxConfig, Pace, Presence},
+    presence::{Announcer, Leases, Mail, Mailbox, MailboxConfig, Pace, Presence, Revocations},
     store::{OpenError, Store, StoreError, StoreTask},
     webhook::{
         Deliverer, InFlight, NodeId, Scheduler, Sender, SenderError, Webhooks, Workers, WorkersConfig,
@@ -104,6 +104,7 @@ impl App {
         folder.scan().await;
         let socket_chains = Arc::new(SocketChains::load(plugins.clone(), store.clone()).await?);
         let webhooks = Arc::new(Webhooks::load(store.clone(), plugins.clone(), config.vault.clone()).await?);
+        let revocations = Arc::new(Revocations::load(store.clone()).await?);
         info!("Repositories initialized");
         for name in &config.not_read {
             warn!("{name} is set, but this version does not read it");
@@ -170,7 +171,14 @@ impl App {
             tokio::spawn(mail.keep_moving(stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_doubtful(doubtful_received, stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_foreign(ends.foreign, stop_background.clone())),
-            tokio::spawn(nodes::obey(ends.controls, deliverer.clone(), socket_chains.clone(), stop_background.clone())),
+            tokio::spawn(nodes::obey(
+                ends.controls,
+                deliverer.clone(),
+                socket_chains.clone(),
+                (revocations.clone(), hub.clone()),
+                stop_background.clone(),
+            )),
+            tokio::spawn(nodes::put_out(revocations.clone(), hub.clone(), stop_background.clone())),
             tokio::spawn(folder.watch(stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_notices(notices_received, stop_background.clone())),
             tokio::spawn(socket_chains.clone().keep_fresh(stop_background.clone())),
@@ -192,6 +200,7 @@ impl App {
             hub,
             relay,
             presence,
+            revocations,
             webhooks,
             deliverer,
             addresses,

@@ -14,9 +14,9 @@ use crate::{
     bus::{Bus, Clients, Control, LinkState, Messages},
     config::Config,
     event::{TenantId, UserId},
-    hub::Hub,
+    hub::{Close, Hub},
     plugin::SocketChains,
-    presence::{Announcement, Announcer, Count, OnlineView},
+    presence::{Announcement, Announcer, Count, OnlineView, Revocations},
     webhook::Deliverer,
 };
 
@@ -63,6 +63,7 @@ pub async fn obey(
     mut controls: mpsc::Receiver<Control>,
     deliverer: Arc<Deliverer>,
     chains: Arc<SocketChains>,
+    (revocations, hub): (Arc<Revocations>, Arc<Hub>),
     stopping: CancellationToken,
 ) {
     loop {
@@ -80,12 +81,27 @@ pub async fn obey(
                 refreshed
             }
             Some(Control::Chains { .. }) => chains.refresh().await,
-            Some(Control::Revoked { .. } | Control::Lost { .. }) => Ok(()),
+            Some(Control::Revoked { tenant_id, user_id, before_s }) => {
+                if let (Ok(tenant), Ok(user)) = (TenantId::parse(&tenant_id), UserId::parse(&user_id)) {
+                    revocations.note(&tenant, &user, before_s);
+                    hub.close_user(&tenant, &user, &Close::revoked());
+                }
+                Ok(())
+            }
+            Some(Control::Lost { .. }) => Ok(()),
         };
         if let Err(error) = done {
             warn!("what another node changed is seen a little later: {error}");
         }
     }
+}
+
+/// Ends the sockets of users whom other nodes have put out, until the server stops.
+pub async fn put_out(revocations: Arc<Revocations>, hub: Arc<Hub>, stopping: CancellationToken) {
+    let close = move |tenant: &TenantId, user: &UserId| {
+        hub.close_user(tenant, user, &Close::revoked());
+    };
+    revocations.keep_fresh(close, stopping).await;
 }
 
 /// Announces who comes and goes, until the server stops.

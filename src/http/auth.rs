@@ -11,7 +11,7 @@ use axum::{
 
 pub use tokens::{Tokens, issue};
 
-use super::{Api, Problem};
+use super::{Api, ApiParts, Problem};
 use crate::event::{Patterns, TenantId, UserId, now_ms};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,20 @@ impl Identity {
 
     pub fn expires_in_ms(&self) -> i64 {
         self.expires_s.saturating_mul(1000).saturating_sub(now_ms())
+    }
+}
+
+impl ApiParts {
+    /// For sockets and streams: an administrator may have put the user out.
+    ///
+    /// # Errors
+    /// 401.
+    pub fn check_revoked(&self, who: &Identity) -> Result<(), Problem> {
+        if self.revocations.is_revoked(&who.tenant, &who.user, who.issued_s) {
+            let message = "an administrator has closed this user's sockets: tokens issued before that are not taken";
+            return Err(Problem::unauthorized("revoked", message));
+        }
+        Ok(())
     }
 }
 

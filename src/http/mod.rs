@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 
 pub use auth::{Identity, Role, Tokens, bearer, issue};
@@ -29,7 +29,7 @@ use crate::{
     broadcaster::{Broadcaster, Relay},
     hub::Hub,
     plugin::{Plugins, SocketChains},
-    presence::Presence,
+    presence::{Presence, Revocations},
     store::Store,
     webhook::{Deliverer, Webhooks, address::AddressPolicy},
 };
@@ -44,6 +44,7 @@ pub struct ApiParts {
     pub hub: Arc<Hub>,
     pub relay: Arc<Relay>,
     pub presence: Arc<Presence>,
+    pub revocations: Arc<Revocations>,
     pub webhooks: Arc<Webhooks>,
     pub deliverer: Arc<Deliverer>,
     pub addresses: Arc<AddressPolicy>,
@@ -95,5 +96,6 @@ fn presence_routes() -> Router<Api> {
     Router::new()
         .route("/ws/stats", get(presence::stats))
         .route("/ws/users/online", get(presence::online_users))
+        .route("/ws/users/{user}", delete(presence::revoke))
         .route("/ws/users/{user}/online", get(presence::online))
 }

@@ -6,10 +6,11 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Api, Identity, Problem, Role};
+use super::{Api, Identity, Problem, Role, auth::AdminUser};
 use crate::{
-    bus::{Away, Bus, Clients},
-    event::{TenantId, UserId, rfc3339_ms},
+    bus::{Away, Bus, Clients, Control},
+    event::{Invalid, TenantId, UserId, now_ms, rfc3339_ms},
+    hub::Close,
 };
 
 /// The caller's tenant; the hub's totals for an operator.
@@ -92,6 +93,21 @@ pub async fn online(who: Identity, State(api): State<Api>, Path(user): Path<Stri
         "last_seen": last_seen_ms.map(rfc3339_ms),
         "state": state,
     })))
+}
+
+/// Closes a user's sockets on every node, and refuses them the tokens that they have.
+pub async fn revoke(
+    AdminUser(who): AdminUser,
+    State(api): State<Api>,
+    Path(user): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let user = UserId::parse(&user).map_err(|message| Invalid::field("user", message))?;
+    let before_s = now_ms() / 1000;
+    api.revocations.revoke(&who.tenant, &user, before_s).await?;
+    let closed = api.hub.close_user(&who.tenant, &user, &Close::revoked());
+    let (tenant_id, user_id) = (who.tenant.to_string(), user.to_string());
+    api.relay.tell(Control::Revoked { tenant_id, user_id: user_id.clone(), before_s }).await;
+    Ok(Json(json!({"user_id": user_id, "closed": closed, "before": rfc3339_ms(before_s * 1000)})))
 }
 
 pub async fn online_users(who: Identity, State(api): State<Api>) -> Json<Value> {

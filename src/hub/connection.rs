@@ -43,6 +43,13 @@ pub struct Close {
     pub after_ms: Option<u64>,
 }
 
+impl Close {
+    /// An administrator has put the user out.
+    pub fn revoked() -> Self {
+        Self { code: 4423, reason: "revoked", after_ms: None }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     pub max_queue_bytes: usize,

@@ -235,6 +235,12 @@ impl Hub {
         self.tenant(tenant).map_or_else(Vec::new, |tenant| tenant.online_users())
     }
 
+    /// Closes the connections of a user, and tells how many those are.
+    pub fn close_user(&self, tenant: &TenantId, user: &UserId, close: &Close) -> usize {
+        self.tenant(tenant)
+            .map_or(0, |tenant| tenant.close_where(close, |connection| connection.viewer.user() == Some(user)))
+    }
+
     /// Closes the connections of a public session.
     pub fn close_session(&self, tenant: &TenantId, session: &SessionId, close: &Close) {
         if let Some(tenant) = self.tenant(tenant) {

@@ -309,10 +309,11 @@ impl TenantHub {
         users
     }
 
-    pub fn close_where(&self, close: &Close, which: impl Fn(&Connection) -> bool) {
-        for connection in self.state().connections.iter().filter(|connection| which(connection)) {
-            connection.close(close.clone());
-        }
+    /// Tells how many those are.
+    pub fn close_where(&self, close: &Close, which: impl Fn(&Connection) -> bool) -> usize {
+        let state = self.state();
+        let closed = state.connections.iter().filter(|connection| which(connection));
+        closed.map(|connection| connection.close(close.clone())).count()
     }
 
     pub fn stop(&self, close: impl Fn() -> Close) {

@@ -17,9 +17,11 @@ mod lobby;
 mod mail;
 mod mailbox;
 mod reconcile;
+mod revocations;
 
 pub use announcer::{Announcement, Announcer, OnlineView, Pace};
 pub use leases::{Count, LeaseTask, Leases};
 pub use lobby::{Departure, Presence};
 pub use mail::{Letter, Mail, Passed};
 pub use mailbox::{Mailbox, MailboxConfig};
+pub use revocations::Revocations;

@@ -26,6 +26,7 @@ mod presence;
 mod queue;
 mod records;
 mod retention;
+mod revocations;
 mod sessions;
 mod socket_chains;
 mod sql;
@@ -54,6 +55,7 @@ pub use presence::{Announces, says_online};
 pub use queue::{Claim, DeliveryRow, Due};
 pub use records::{AttemptCursor, AttemptRow, DeliveryInfo, FailedQuery, LogQuery, Totals};
 pub use retention::Swept;
+pub use revocations::Revocation;
 pub use sessions::SessionState;
 pub use webhooks::{UnreadableRow, WebhookRow};
 

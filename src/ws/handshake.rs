@@ -86,6 +86,7 @@ impl Offer {
 pub fn close_of(problem: &Problem) -> Close {
     let (code, reason) = match problem.status() {
         StatusCode::UNAUTHORIZED if problem.code == "token_expired" => (4419, "token_expired"),
+        StatusCode::UNAUTHORIZED if problem.code == "revoked" => (4423, "revoked"),
         StatusCode::UNAUTHORIZED => (4401, "invalid_token"),
         StatusCode::FORBIDDEN => (4403, "forbidden"),
         StatusCode::NOT_FOUND => (4404, "no_such_session"),

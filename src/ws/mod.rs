@@ -119,7 +119,9 @@ impl Sockets {
             "send a token: `Authorization: Bearer …`, the subprotocols `jackfield.v1, bearer.…`, or `?token=`";
         let token = bearer(parts).or(offer.token.as_deref());
         let token = token.ok_or_else(|| Problem::unauthorized("missing_token", missing))?;
-        self.0.api.tokens.verify(token).await.map(Who::Member)
+        let identity = self.0.api.tokens.verify(token).await?;
+        self.0.api.check_revoked(&identity)?;
+        Ok(Who::Member(identity))
     }
 
     async fn session_of(&self, offer: &Offer, address: SocketAddr, session: &str) -> Result<Who, Problem> {

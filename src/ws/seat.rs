@@ -82,6 +82,12 @@ impl Seat {
         let (feed, closing, gap) = Feed::new(joined);
         let mut seat = Self { feed, closing, gap, waiting: 0, stay };
         if let Who::Member(identity) = who {
+            // It may have been revoked between the handshake and the join, when there was no connection yet to be closed.
+            if let Err(problem) = api.check_revoked(identity) {
+                let Self { feed, stay, .. } = seat;
+                Self::leave(api, feed, None, stay).await;
+                return Err(problem);
+            }
             let connection = &seat.feed.connection;
             seat.waiting = api.presence.enter(&identity.tenant, &identity.user, &connection.id).await;
         }
@@ -101,19 +107,19 @@ impl Seat {
         Ok(seat)
     }
 
-    /// Gives the place up; what still waits is forgotten at once: a slow goodbye must not keep it. What was on its way
-    /// to a member after `confirmed` waits for the user, if it was the last connection.
+    /// Gives the place up. What was on its way to a member after `confirmed` waits, if it was the user's last connection. What
+    /// is still in its queue is forgotten at once: a slow goodbye must not keep it.
     pub async fn leave(api: &Api, feed: Feed, confirmed: Option<&Position>, stay: Stay) {
-        let connection = &feed.connection;
-        api.hub.leave(connection);
+        let connection = feed.connection.clone();
+        api.hub.leave(&connection);
+        drop(feed);
         if let Some(user) = connection.viewer.user() {
             let (tenant, user) = (connection.tenant.clone(), user.clone());
-            let unconfirmed = confirmed.map_or_else(Vec::new, |after| unconfirmed(api, connection, &user, after));
+            let unconfirmed = confirmed.map_or_else(Vec::new, |after| unconfirmed(api, &connection, &user, after));
             let left_here = api.hub.user(&tenant, user.as_str()).0;
             let connection = connection.id.clone();
             api.presence.leave(Departure { tenant, user, connection, left_here, unconfirmed }).await;
         }
-        drop(feed);
         drop(stay);
     }
 

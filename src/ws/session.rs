@@ -31,6 +31,8 @@ pub struct Session<'a> {
     closing: Closing,
     /// What the hub queues waits until all that was missed is shown: it comes after that.
     held: bool,
+    /// Asked for while another was under way, whose end the client cannot see.
+    next_resume: Option<Position>,
     last_heard: Instant,
     next_ping: Instant,
     expiry: Expiry,
@@ -56,6 +58,7 @@ impl<'a> Session<'a> {
             feed,
             closing,
             held: true,
+            next_resume: None,
             last_heard: now,
             next_ping,
             expiry,
@@ -70,6 +73,7 @@ impl<'a> Session<'a> {
         if matches!(end, End::Closed) {
             letters.closed_cleanly(transport.written(), &parts.api.presence.mail, &feed.connection).await;
         }
+        transport.hold();
         Seat::leave(&parts.api, feed, letters.confirmed(), stay).await;
         transport.end(end).await;
     }
@@ -97,6 +101,12 @@ impl<'a> Session<'a> {
         let (wire, mut missed) = (self.transport.wire(), Vec::new());
         loop {
             if self.held && !self.feed.is_replaying() {
+                if let Some(since) = self.next_resume.take() {
+                    if let Err(end) = self.resume(since, &Value::Null).await {
+                        return end;
+                    }
+                    continue;
+                }
                 self.held = false;
                 self.transport.follow(self.feed.outbox());
             }
@@ -186,7 +196,7 @@ impl<'a> Session<'a> {
                 connection.subscribe(patterns);
                 self.say(Control::Subscribed { events: &texts, reference: &reference }).await
             }
-            Ok(ClientFrame::Resume(since)) => self.resume(&since, &reference).await,
+            Ok(ClientFrame::Resume(since)) => self.resume(since, &reference).await,
             Ok(ClientFrame::Auth { token }) => self.renew(&token, &reference).await,
             Ok(ClientFrame::Publish(draft)) => self.publish(*draft, &reference).await,
             Err(refused) => {
@@ -215,7 +225,16 @@ impl<'a> Session<'a> {
 
     async fn renew(&mut self, token: &str, reference: &Value) -> Result<(), End> {
         let Who::Member(current) = &self.who else { return Ok(()) };
-        let refused = match self.parts.api.tokens.verify(token).await {
+        let verified = tokio::select! {
+            biased;
+            // Its key may have to be fetched.
+            close = self.closing.closed() => return Err(End::Close(close)),
+            verified = self.parts.api.tokens.verify(token) => verified,
+        };
+        let (code, message) = match verified {
+            Ok(new) if self.parts.api.check_revoked(&new).is_err() => {
+                ("invalid_token", "the token was issued before the user was put out")
+            }
             Ok(new) if new.tenant == current.tenant && new.user == current.user => {
                 let renewed = Control::AuthOk { expires_in_ms: new.expires_in_ms() };
                 self.feed.connection.allow(new.events.clone());
@@ -223,19 +242,24 @@ impl<'a> Session<'a> {
                 self.expiry = Expiry::of(&self.who, Instant::now());
                 return self.say(renewed).await;
             }
-            Ok(_) => "the token is for another tenant or user",
-            Err(_) => "the token is not valid",
+            Ok(_) => ("invalid_token", "the token is for another tenant or user"),
+            Err(Problem { code: code @ "keys_unavailable", .. }) => (code, "the token's key cannot be had now"),
+            Err(_) => ("invalid_token", "the token is not valid"),
         };
-        self.say(Control::Error { code: "invalid_token", message: refused, reference }).await
+        self.say(Control::Error { code, message, reference }).await
     }
 
-    async fn resume(&mut self, since: &Position, reference: &Value) -> Result<(), End> {
+    async fn resume(&mut self, since: Position, reference: &Value) -> Result<(), End> {
         self.held = true;
         self.transport.hold();
-        match self.feed.rewind(&self.parts.api, since) {
+        match self.feed.rewind(&self.parts.api, &since) {
             Ok(gap) => self.write(&mut gap.into_iter().collect()).await,
+            Err(Busy) if self.next_resume.is_none() => {
+                self.next_resume = Some(since);
+                Ok(())
+            }
             Err(Busy) => {
-                let message = "a resume is under way: wait for its events";
+                let message = "two resumes are under way: wait for their events";
                 self.say(Control::Error { code: "busy", message, reference }).await
             }
         }

@@ -2,8 +2,8 @@
 
 use crate::cluster::{Pair, TYPES, redis_is, shared};
 use crate::support::load::{Load, Plan, WhenItBreaks};
-use crate::support::watcher::Watcher;
 use crate::support::redis_wire::Wire;
+use crate::support::watcher::Watcher;
 use crate::support::{Database, Redis, Server, databases::Kind, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};

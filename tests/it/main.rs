@@ -45,6 +45,7 @@ mod replays;
 mod resuming;
 mod retention;
 mod retries;
+mod revoking;
 mod roles;
 mod rotation;
 mod sealing;

@@ -1,0 +1,7 @@
+-- Users whose sockets an administrator closed: their tokens of before are good for none.
+CREATE TABLE jf_revocations (
+    tenant_id TEXT    NOT NULL,
+    user_id   TEXT    NOT NULL,
+    before_s  INTEGER NOT NULL,                        -- tokens issued before this second, since the epoch
+    PRIMARY KEY (tenant_id, user_id)
+) WITHOUT ROWID;
