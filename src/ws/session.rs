@@ -237,7 +237,7 @@ impl<'a> Session<'a> {
             }
             Ok(new) if new.tenant == current.tenant && new.user == current.user => {
                 let renewed = Control::AuthOk { expires_in_ms: new.expires_in_ms() };
-                self.feed.connection.allow(new.events.clone());
+                self.feed.connection.allow(new.events.clone(), new.issued_s);
                 self.who = Who::Member(new);
                 self.expiry = Expiry::of(&self.who, Instant::now());
                 return self.say(renewed).await;
