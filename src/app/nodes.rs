@@ -14,9 +14,10 @@ use crate::{
     bus::{Bus, Clients, Control, LinkState, Messages},
     config::Config,
     event::{TenantId, UserId},
-    hub::{Close, Hub},
+    hub::Hub,
     plugin::SocketChains,
     presence::{Announcement, Announcer, Count, OnlineView, Revocations},
+    store::Revocation,
     webhook::Deliverer,
 };
 
@@ -82,11 +83,13 @@ pub async fn obey(
             }
             Some(Control::Chains { .. }) => chains.refresh().await,
             Some(Control::Revoked { tenant_id, user_id, before_s }) => {
-                if let (Ok(tenant), Ok(user)) = (TenantId::parse(&tenant_id), UserId::parse(&user_id)) {
-                    revocations.note(&tenant, &user, before_s);
-                    hub.close_user(&tenant, &user, &Close::revoked());
+                match (TenantId::parse(&tenant_id), UserId::parse(&user_id)) {
+                    (Ok(tenant), Ok(user)) => {
+                        revocations.hear(Revocation { tenant, user, before_s }, close_in(hub.clone())).await
+                    }
+                    // No node says so.
+                    _ => Ok(()),
                 }
-                Ok(())
             }
             Some(Control::Lost { .. }) => Ok(()),
         };
@@ -98,10 +101,13 @@ pub async fn obey(
 
 /// Ends the sockets of users whom other nodes have put out, until the server stops.
 pub async fn put_out(revocations: Arc<Revocations>, hub: Arc<Hub>, stopping: CancellationToken) {
-    let close = move |tenant: &TenantId, user: &UserId| {
-        hub.close_user(tenant, user, &Close::revoked());
-    };
-    revocations.keep_fresh(close, stopping).await;
+    revocations.keep_fresh(close_in(hub), stopping).await;
+}
+
+fn close_in(hub: Arc<Hub>) -> impl Fn(&Revocation) {
+    move |Revocation { tenant, user, before_s }| {
+        hub.put_out(tenant, user, *before_s);
+    }
 }
 
 /// Announces who comes and goes, until the server stops.

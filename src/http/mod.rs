@@ -95,7 +95,7 @@ pub fn router(api: Api, sockets: Router) -> Router {
 fn presence_routes() -> Router<Api> {
     Router::new()
         .route("/ws/stats", get(presence::stats))
-        .route("/ws/users/online", get(presence::online_users))
+        .route("/ws/users/online", get(presence::online_users).delete(presence::revoke_online))
         .route("/ws/users/{user}", delete(presence::revoke))
         .route("/ws/users/{user}/online", get(presence::online))
 }

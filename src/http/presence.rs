@@ -10,7 +10,7 @@ use super::{Api, Identity, Problem, Role, auth::AdminUser};
 use crate::{
     bus::{Away, Bus, Clients, Control},
     event::{Invalid, TenantId, UserId, now_ms, rfc3339_ms},
-    hub::Close,
+    store::Revocation,
 };
 
 /// The caller's tenant; the hub's totals for an operator.
@@ -103,11 +103,17 @@ pub async fn revoke(
 ) -> Result<Json<Value>, Problem> {
     let user = UserId::parse(&user).map_err(|message| Invalid::field("user", message))?;
     let before_s = now_ms() / 1000;
-    api.revocations.revoke(&who.tenant, &user, before_s).await?;
-    let closed = api.hub.close_user(&who.tenant, &user, &Close::revoked());
     let (tenant_id, user_id) = (who.tenant.to_string(), user.to_string());
+    let revocation = Revocation { tenant: who.tenant, user, before_s };
+    api.revocations.revoke(&revocation).await?;
+    let closed = api.hub.put_out(&revocation.tenant, &revocation.user, before_s);
     api.relay.tell(Control::Revoked { tenant_id, user_id: user_id.clone(), before_s }).await;
     Ok(Json(json!({"user_id": user_id, "closed": closed, "before": rfc3339_ms(before_s * 1000)})))
+}
+
+/// A user may be called that, too.
+pub async fn revoke_online(admin: AdminUser, api: State<Api>) -> Result<Json<Value>, Problem> {
+    revoke(admin, api, Path("online".to_owned())).await
 }
 
 pub async fn online_users(who: Identity, State(api): State<Api>) -> Json<Value> {

@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::watch;
 
 use super::{Frame, Outbox, Routing};
-use crate::event::{Patterns, SessionId, TenantId, UserId};
+use crate::event::{Patterns, SessionId, TenantId, UserId, now_ms};
 
 /// Who a connection belongs to.
 #[derive(Debug, Clone)]
@@ -67,21 +67,25 @@ pub struct Connection {
     /// False while it is shown what it missed: it takes the events after that from the history. Changed under the tenant's
     /// lock only.
     live: AtomicBool,
+    /// Seconds since the Unix epoch.
+    joined_s: i64,
     close: watch::Sender<Option<Close>>,
 }
 
-/// Which types a connection gets.
+/// What a connection gets, by the token it came with and by its own wish.
 #[derive(Debug, Clone)]
 pub struct Filter {
     /// The token's own limit.
     pub allowed: Option<Patterns>,
+    /// When the token was issued, in seconds since the Unix epoch, if it says so.
+    pub issued_s: Option<i64>,
     /// What the client asked for.
     pub wanted: Patterns,
 }
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { allowed: None, wanted: Patterns::all() }
+        Self { allowed: None, issued_s: None, wanted: Patterns::all() }
     }
 }
 
@@ -104,7 +108,7 @@ impl Connection {
         let outbox = Arc::new(Outbox::new(max_queue_bytes, queued_of_tenant));
         let mailbox = Mailbox(outbox.clone());
         let (filter, live) = (Mutex::new(filter), AtomicBool::new(true));
-        let connection = Self { id, tenant, viewer, filter, outbox, live, close };
+        let connection = Self { id, tenant, viewer, filter, outbox, live, joined_s: now_ms() / 1000, close };
         (connection, mailbox, Closing(closed))
     }
 
@@ -120,9 +124,15 @@ impl Connection {
         self.filter().wanted = patterns;
     }
 
-    /// Sets the limit that the client's token names.
-    pub fn allow(&self, patterns: Option<Patterns>) {
-        self.filter().allowed = patterns;
+    /// Sets what the client's new token says.
+    pub fn allow(&self, patterns: Option<Patterns>, issued_s: Option<i64>) {
+        let mut filter = self.filter();
+        (filter.allowed, filter.issued_s) = (patterns, issued_s);
+    }
+
+    /// Whether it came in this second or earlier, or with a token that was issued before it.
+    pub(super) fn is_of(&self, second_s: i64) -> bool {
+        self.joined_s <= second_s || self.filter().issued_s.is_none_or(|issued_s| issued_s < second_s)
     }
 
     fn filter(&self) -> MutexGuard<'_, Filter> {

@@ -235,10 +235,11 @@ impl Hub {
         self.tenant(tenant).map_or_else(Vec::new, |tenant| tenant.online_users())
     }
 
-    /// Closes the connections of a user, and tells how many those are.
-    pub fn close_user(&self, tenant: &TenantId, user: &UserId, close: &Close) -> usize {
-        self.tenant(tenant)
-            .map_or(0, |tenant| tenant.close_where(close, |connection| connection.viewer.user() == Some(user)))
+    /// Puts a user out: closes the connections that came until this second (since the epoch), or with a token issued before
+    /// it, and tells how many those are. Who has come back with a new token may stay, however late this node hears of it.
+    pub fn put_out(&self, tenant: &TenantId, user: &UserId, before_s: i64) -> usize {
+        let is_theirs = |connection: &Connection| connection.viewer.user() == Some(user) && connection.is_of(before_s);
+        self.tenant(tenant).map_or(0, |tenant| tenant.close_where(&Close::revoked(), is_theirs))
     }
 
     /// Closes the connections of a public session.

@@ -74,15 +74,17 @@ pub enum KeySourceError {
 /// What was seen of a file: read again when it changes.
 pub type Stamp = Option<(u64, Option<SystemTime>)>;
 
+type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
 pub enum Source {
-    Url { uri: Uri, client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>> },
+    Url { uri: Uri, client: Box<HttpClient> },
     File(PathBuf),
 }
 
 impl Source {
     pub fn new(location: Location) -> Result<Self, KeySourceError> {
         Ok(match location {
-            Location::Url(uri) => Self::Url { uri, client: client()? },
+            Location::Url(uri) => Self::Url { uri, client: Box::new(client()?) },
             Location::File(path) => Self::File(path),
         })
     }
@@ -127,7 +129,7 @@ impl Source {
     }
 }
 
-async fn fetch(client: &Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, uri: &Uri) -> Result<Bytes, String> {
+async fn fetch(client: &HttpClient, uri: &Uri) -> Result<Bytes, String> {
     let request = Request::get(uri)
         .header(header::ACCEPT, ACCEPT)
         .header(header::USER_AGENT, USER_AGENT)
@@ -165,7 +167,7 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     texts.join(": ")
 }
 
-fn client() -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, KeySourceError> {
+fn client() -> Result<HttpClient, KeySourceError> {
     let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()?
         .with_native_roots()?

@@ -36,19 +36,31 @@ impl Revocations {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn revoke(&self, tenant: &TenantId, user: &UserId, before_s: i64) -> Result<(), StoreError> {
-        let revocation = Revocation { tenant: tenant.clone(), user: user.clone(), before_s };
-        self.store.put_revocation(revocation).await?;
-        self.note(tenant, user, before_s);
+    pub async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        self.store.put_revocation(revocation.clone()).await?;
+        self.note(revocation);
         Ok(())
     }
 
-    /// Another node has put a user out. True where that is news.
-    pub fn note(&self, tenant: &TenantId, user: &UserId, before_s: i64) -> bool {
+    /// Another node has put a user out, and has written it down where the database is shared. It is in force when `close`
+    /// is called, which is where it is news.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: it is in force all the same, until this server ends.
+    pub async fn hear(&self, revocation: Revocation, close: impl Fn(&Revocation)) -> Result<(), StoreError> {
+        if !self.note(&revocation) {
+            return Ok(());
+        }
+        close(&revocation);
+        if self.store.is_shared() { Ok(()) } else { self.store.put_revocation(revocation).await }
+    }
+
+    /// True where it is news.
+    fn note(&self, Revocation { tenant, user, before_s }: &Revocation) -> bool {
         let mut known = self.before_s.write().unwrap_or_else(PoisonError::into_inner);
         let known = known.entry((tenant.clone(), user.clone())).or_insert(i64::MIN);
-        let is_news = before_s > *known;
-        *known = before_s.max(*known);
+        let is_news = before_s > known;
+        *known = *before_s.max(known);
         is_news
     }
 
@@ -63,18 +75,17 @@ impl Revocations {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn refresh(&self) -> Result<Vec<(TenantId, UserId)>, StoreError> {
+    pub async fn refresh(&self) -> Result<Vec<Revocation>, StoreError> {
         let rows = self.store.revocations().await?;
-        let news = rows.into_iter().filter(|row| self.note(&row.tenant, &row.user, row.before_s));
-        Ok(news.map(|row| (row.tenant, row.user)).collect())
+        Ok(rows.into_iter().filter(|row| self.note(row)).collect())
     }
 
     /// Looks for what other nodes did, until the server stops; `close` ends the sockets of a user.
-    pub async fn keep_fresh(self: Arc<Self>, close: impl Fn(&TenantId, &UserId), stopping: CancellationToken) {
+    pub async fn keep_fresh(self: Arc<Self>, close: impl Fn(&Revocation), stopping: CancellationToken) {
         while self.store.is_shared() && stopping.run_until_cancelled(tokio::time::sleep(REFRESH_EVERY)).await.is_some()
         {
             match self.refresh().await {
-                Ok(news) => news.iter().for_each(|(tenant, user)| close(tenant, user)),
+                Ok(news) => news.iter().for_each(&close),
                 Err(error) => tracing::warn!("whom other nodes have put out is seen later: {error}"),
             }
         }

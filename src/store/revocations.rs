@@ -1,8 +1,11 @@
 //! Users whose tokens of before some second are good for no socket.
 
-use sea_query::{Expr, OnConflict, Query};
+use sea_query::{Expr, ExprTrait, Query};
 
-use super::{Store, StoreError, sql::execute};
+use super::{
+    Store, StoreError,
+    sql::{execute, insert_new},
+};
 use crate::event::{TenantId, UserId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,24 +33,30 @@ impl Store {
         self.read_all(&select, read).await
     }
 
-    /// A later second takes the place of an earlier one.
+    /// A later second takes the place of an earlier one, and not the other way: clocks of nodes differ.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn put_revocation(&self, revocation: Revocation) -> Result<(), StoreError> {
-        self.write(revocation, |connection, revocation| {
+        self.write(revocation, |connection, Revocation { tenant, user, before_s }| {
             Box::pin(async move {
                 let mut insert = Query::insert();
-                insert
-                    .into_table("jf_revocations")
-                    .columns(["tenant_id", "user_id", "before_s"])
-                    .values_panic([
-                        Expr::from(revocation.tenant.as_str()),
-                        revocation.user.as_str().into(),
-                        revocation.before_s.into(),
-                    ])
-                    .on_conflict(OnConflict::columns(["tenant_id", "user_id"]).update_column("before_s").to_owned());
-                execute(&insert, connection).await.map(|_| ())
+                insert.into_table("jf_revocations").columns(["tenant_id", "user_id", "before_s"]).values_panic([
+                    Expr::from(tenant.as_str()),
+                    user.as_str().into(),
+                    (*before_s).into(),
+                ]);
+                if insert_new(&mut insert, &mut *connection).await? == 1 {
+                    return Ok(());
+                }
+                let mut update = Query::update();
+                update
+                    .table("jf_revocations")
+                    .value("before_s", *before_s)
+                    .and_where(Expr::col("tenant_id").eq(tenant.as_str()))
+                    .and_where(Expr::col("user_id").eq(user.as_str()))
+                    .and_where(Expr::col("before_s").lt(*before_s));
+                execute(&update, connection).await.map(|_| ())
             })
         })
         .await

@@ -59,15 +59,15 @@ impl Seat {
     /// # Errors
     /// 503: no room, no Redis, or a stop; 404: the session has ended meanwhile.
     pub async fn take(api: &Api, config: &SocketConfig, who: &Who, wish: Wish) -> Result<Self, Problem> {
-        let (allowed, max_queue_bytes) = match who {
-            Who::Member(identity) => (identity.events.clone(), config.max_queue_bytes),
-            Who::Visitor { .. } => (None, MAX_VISITOR_QUEUE_BYTES.min(config.max_queue_bytes)),
+        let (allowed, issued_s, max_queue_bytes) = match who {
+            Who::Member(identity) => (identity.events.clone(), identity.issued_s, config.max_queue_bytes),
+            Who::Visitor { .. } => (None, None, MAX_VISITOR_QUEUE_BYTES.min(config.max_queue_bytes)),
         };
         let tenant = who.tenant();
         let limits =
             ConnectionLimits { max_queue_bytes, max_connections_per_tenant: config.max_connections_per_tenant };
         // Given with the join: no event may come in between.
-        let filter = Filter { allowed, wanted: wish.events.unwrap_or_else(Patterns::all) };
+        let filter = Filter { allowed, issued_s, wanted: wish.events.unwrap_or_else(Patterns::all) };
         let stay = api.relay.enter(tenant).await.map_err(|error| {
             tracing::warn!("a connection was put off: {error}");
             Problem::unavailable("overloaded", "the tenant's events cannot be followed now")

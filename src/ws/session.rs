@@ -225,21 +225,28 @@ impl<'a> Session<'a> {
 
     async fn renew(&mut self, token: &str, reference: &Value) -> Result<(), End> {
         let Who::Member(current) = &self.who else { return Ok(()) };
-        let refused = match self.parts.api.tokens.verify(token).await {
+        let verified = tokio::select! {
+            biased;
+            // Its key may have to be fetched.
+            close = self.closing.closed() => return Err(End::Close(close)),
+            verified = self.parts.api.tokens.verify(token) => verified,
+        };
+        let (code, message) = match verified {
             Ok(new) if self.parts.api.check_revoked(&new).is_err() => {
-                "the token was issued before the user was put out"
+                ("invalid_token", "the token was issued before the user was put out")
             }
             Ok(new) if new.tenant == current.tenant && new.user == current.user => {
                 let renewed = Control::AuthOk { expires_in_ms: new.expires_in_ms() };
-                self.feed.connection.allow(new.events.clone());
+                self.feed.connection.allow(new.events.clone(), new.issued_s);
                 self.who = Who::Member(new);
                 self.expiry = Expiry::of(&self.who, Instant::now());
                 return self.say(renewed).await;
             }
-            Ok(_) => "the token is for another tenant or user",
-            Err(_) => "the token is not valid",
+            Ok(_) => ("invalid_token", "the token is for another tenant or user"),
+            Err(Problem { code: code @ "keys_unavailable", .. }) => (code, "the token's key cannot be had now"),
+            Err(_) => ("invalid_token", "the token is not valid"),
         };
-        self.say(Control::Error { code: "invalid_token", message: refused, reference }).await
+        self.say(Control::Error { code, message, reference }).await
     }
 
     async fn resume(&mut self, since: Position, reference: &Value) -> Result<(), End> {

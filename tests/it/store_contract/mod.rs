@@ -10,3 +10,4 @@ mod names;
 mod offline;
 mod presence;
 mod restarts;
+mod revocations;

@@ -35,6 +35,11 @@ impl Token {
         self.claim("exp", json!(now() + seconds))
     }
 
+    /// Seconds from now; negative is in the past.
+    pub fn issued_in(self, seconds: i64) -> Token {
+        self.claim("iat", json!(now() + seconds))
+    }
+
     /// The patterns a socket may see.
     pub fn events(self, patterns: &[&str]) -> Token {
         self.claim("events", json!(patterns))
