@@ -1,6 +1,6 @@
 //! Events on their way to all nodes, and the stream that keeps the last of them.
 
-use redis::Value;
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
 
 use super::{Away, Bus, keys};
 use crate::event::{EventId, EventType, TenantId, UserId};
@@ -45,6 +45,10 @@ pub struct Entry {
     pub event: Option<(String, String)>,
 }
 
+fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
 fn new_epoch() -> String {
     hex::encode(rand::random::<[u8; 6]>())
 }
@@ -55,33 +59,54 @@ impl Bus {
     /// # Errors
     /// [`Away`]: it may have been published all the same.
     pub async fn publish(&self, publication: Publication<'_>) -> Result<Placed, Away> {
+        let command = self.publish_command(publication);
+        let mut commands = self.commands()?;
+        let mut answer = command.query_async(&mut commands).await;
+        if answer.as_ref().is_err_and(is_unknown_script) {
+            self.load_publish(&mut commands).await?;
+            answer = command.query_async(&mut commands).await;
+        }
+        let (epoch, offset, _new): (String, u64, i64) = answer.map_err(|error| self.failed(error))?;
+        Ok(Placed { epoch, offset })
+    }
+
+    /// Does so with many, in their order.
+    ///
+    /// # Errors
+    /// [`Away`]: any of them may have been published all the same.
+    pub async fn publish_all(&self, publications: impl Iterator<Item = Publication<'_>>) -> Result<(), Away> {
+        let mut commands = self.commands()?;
+        // Not when it turns out to be unknown: the first would be refused, and those behind it overtake it.
+        self.load_publish(&mut commands).await?;
+        let mut all = redis::pipe();
+        for publication in publications {
+            all.add_command(self.publish_command(publication)).ignore();
+        }
+        all.query_async(&mut commands).await.map_err(|error| self.failed(error))
+    }
+
+    async fn load_publish(&self, commands: &mut MultiplexedConnection) -> Result<(), Away> {
+        let loaded = self.0.scripts.publish.load_async(commands).await;
+        loaded.map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    fn publish_command(&self, publication: Publication<'_>) -> Cmd {
         let Publication { tenant, id, event_type, waits_for, open, again } = publication;
         let (name, user) = (tenant.as_str(), waits_for.map_or("", UserId::as_str));
-        let mut commands = self.commands()?;
+        let keys = [
+            keys::meta(name),
+            keys::stream(name),
+            keys::online(name),
+            keys::offline(name, user),
+            keys::offline_dropped(name),
+        ];
         let offline = self.0.offline;
-        let (epoch, offset, _new): (String, u64, i64) = self
-            .0
-            .scripts
-            .publish
-            .key(keys::meta(name))
-            .key(keys::stream(name))
-            .key(keys::online(name))
-            .key(keys::offline(name, user))
-            .key(keys::offline_dropped(name))
-            .arg(keys::channel(tenant, event_type))
-            .arg(open)
-            .arg(new_epoch())
-            .arg(MAX_EVENTS)
-            .arg(MAX_BYTES)
-            .arg(id.as_str())
-            .arg(i32::from(again))
-            .arg(user)
-            .arg(offline.max)
-            .arg(offline.ttl.as_secs().max(1))
-            .invoke_async(&mut commands)
-            .await
-            .map_err(|error| self.failed(error))?;
-        Ok(Placed { epoch, offset })
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.0.scripts.publish.get_hash()).arg(keys.len()).arg(&keys);
+        command.arg(keys::channel(tenant, event_type)).arg(open).arg(new_epoch()).arg(MAX_EVENTS).arg(MAX_BYTES);
+        command.arg(id.as_str()).arg(i32::from(again));
+        command.arg(user).arg(offline.max).arg(offline.ttl.as_secs().max(1));
+        command
     }
 
     /// Tells all nodes of an event that gets no place and is not kept.

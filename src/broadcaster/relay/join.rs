@@ -83,19 +83,18 @@ impl Relay {
             if events.is_empty() {
                 return Ok(());
             }
-            let sent = events.iter().map(|event| {
+            let publications = events.iter().map(|event| {
                 // Who is away has it in the database.
-                bus.publish(Publication {
+                Publication {
                     tenant: &event.tenant,
                     id: &event.id,
                     event_type: &event.event_type,
                     waits_for: None,
                     open: &event.open,
                     again: event.again,
-                })
+                }
             });
-            let sent = futures_util::future::join_all(sent).await;
-            if let Some(error) = sent.into_iter().find_map(Result::err) {
+            if let Err(error) = bus.publish_all(publications).await {
                 self.backlog.doubt(events.len());
                 return Err(error);
             }

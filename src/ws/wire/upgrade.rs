@@ -56,7 +56,8 @@ impl Upgrade {
             let upgraded = self.on_upgrade.await.ok()?;
             // The only listener is a TCP one.
             let parts = downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
-            Some((parts.io.into_inner(), parts.read_buf))
+            // Copied: as a part of hyper's buffer it would hold all of that.
+            Some((parts.io.into_inner(), Bytes::copy_from_slice(&parts.read_buf)))
         };
         (response, stream)
     }

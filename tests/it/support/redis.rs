@@ -50,10 +50,6 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
     }
@@ -76,7 +72,7 @@ impl Redis {
 
     pub async fn ask_bytes<T: FromRedisValue>(&self, words: &[&[u8]]) -> T {
         let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| drop(command.arg(*word)));
+        command.arg(words);
         let answer = command.query_async(&mut self.connection().await).await;
         answer.unwrap_or_else(|e| panic!("Redis refuses {:?}: {e}", words.iter().map(|w| String::from_utf8_lossy(w))))
     }
