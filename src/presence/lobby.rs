@@ -55,7 +55,7 @@ impl Presence {
             return;
         }
         self.announcer.left(&tenant, &user);
-        if let Err(error) = self.mail.put(unconfirmed).await {
+        if let Err(error) = self.mail.put_back(&tenant, &user, unconfirmed).await {
             tracing::warn!("events that a user may not have read could not be kept: {error}");
         }
     }

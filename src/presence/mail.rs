@@ -4,7 +4,7 @@
 //! read. A letter that is being put is waited for by whoever claims: an event is either seen live, or found waiting.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +19,7 @@ use super::Mailbox;
 use crate::{
     bus::{Away, Bus, LinkState},
     event::{TenantId, UserId},
-    store::{OfflineItem, StoreError},
+    store::{OfflineItem, OfflineRow, StoreError},
 };
 
 /// How long a claim waits for letters that are being put.
@@ -27,8 +27,14 @@ const PUT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often letters of the database are brought to Redis, and how many at once.
 const MOVE_EVERY: Duration = Duration::from_secs(10);
 const MOVE_BATCH: u64 = 500;
+/// Events that are looked through for those which wait already.
+const MAX_COMPARED: u64 = 10_000;
 /// Redis is back for this long before: until then it may not know who is there.
 const SETTLED_AFTER: Duration = Duration::from_secs(35);
+
+fn place(row: OfflineRow) -> (Option<String>, Option<u64>) {
+    (row.item.epoch, row.item.offset)
+}
 
 #[derive(Debug, thiserror::Error)]
 enum MoveError {
@@ -130,6 +136,25 @@ impl Mail {
         }
         self.may_have_rows.store(true, Ordering::Relaxed);
         self.rows.push(items).await
+    }
+
+    /// Lets events of one user wait in the database that were on their way to a connection. Some may have waited all the
+    /// time: they were shown to it by a replay.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn put_back(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        mut items: Vec<OfflineItem>,
+    ) -> Result<(), StoreError> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let waiting: HashSet<_> = self.rows.read(tenant, user, 0, MAX_COMPARED).await?.into_iter().map(place).collect();
+        items.retain(|item| !waiting.contains(&(item.epoch.clone(), item.offset)));
+        self.put(items).await
     }
 
     /// How many wait in the database.

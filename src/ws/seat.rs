@@ -111,15 +111,18 @@ impl Seat {
     /// is still in its queue is forgotten at once: a slow goodbye must not keep it.
     pub async fn leave(api: &Api, feed: Feed, confirmed: Option<&Position>, stay: Stay) {
         let connection = feed.connection.clone();
+        // Whoever comes in this moment waits until it is known what waits.
+        let putting = connection.viewer.user().map(|user| api.presence.mail.begin(&connection.tenant, user));
         api.hub.leave(&connection);
         drop(feed);
         if let Some(user) = connection.viewer.user() {
             let (tenant, user) = (connection.tenant.clone(), user.clone());
             let unconfirmed = confirmed.map_or_else(Vec::new, |after| unconfirmed(api, &connection, &user, after));
             let left_here = api.hub.user(&tenant, user.as_str()).0;
-            let connection = connection.id.clone();
-            api.presence.leave(Departure { tenant, user, connection, left_here, unconfirmed }).await;
+            let departure = Departure { tenant, user, connection: connection.id.clone(), left_here, unconfirmed };
+            api.presence.leave(departure).await;
         }
+        drop(putting);
         drop(stay);
     }
 

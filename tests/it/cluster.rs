@@ -17,8 +17,7 @@ pub const TYPES: &[&str] = &["call.ended", "agent.login", "queue.stats.updated",
 pub struct Pair {
     pub nodes: [Server; 2],
     pub redis: Redis,
-    /// Ends with them.
-    pub _database: Database,
+    pub database: Database,
 }
 
 impl Pair {
@@ -30,7 +29,7 @@ impl Pair {
         let database = Database::relaxed(Kind::MariaDb).await;
         let first = Server::with().database(&database).redis(&redis).start().await;
         let second = Server::with().database(&database).redis(&redis).start().await;
-        let pair = Pair { nodes: [first, second], redis, _database: database };
+        let pair = Pair { nodes: [first, second], redis, database };
         pair.shared().await;
         pair
     }

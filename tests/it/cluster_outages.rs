@@ -262,7 +262,7 @@ async fn wired() -> (Pair, Wire) {
     let database = Database::relaxed(Kind::MariaDb).await;
     let first = Server::with().database(&database).env("REDIS_URL", &wire.url()).start().await;
     let second = Server::with().database(&database).redis(&redis).start().await;
-    let pair = Pair { nodes: [first, second], redis, _database: database };
+    let pair = Pair { nodes: [first, second], redis, database };
     pair.shared().await;
     (pair, wire)
 }

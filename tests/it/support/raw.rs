@@ -36,9 +36,13 @@ pub struct DeafSocket {
 
 impl DeafSocket {
     pub async fn open(port: u16, token: &str) -> DeafSocket {
+        DeafSocket::open_at(port, "/ws", token).await
+    }
+
+    pub async fn open_at(port: u16, path: &str, token: &str) -> DeafSocket {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the server listens");
         let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await.expect("the server reads the handshake");

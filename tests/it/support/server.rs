@@ -71,9 +71,18 @@ impl Server {
 
     /// The most memory that the process has held so far.
     pub fn peak_memory_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory that the process holds now.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, which: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts memory");
-        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+        let held = status.lines().find_map(|line| line.strip_prefix(which)).expect("the kernel counts memory");
+        held.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
     }
 
     // --- clients -------------------------------------------------------------------------------------------------
