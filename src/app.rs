@@ -167,7 +167,7 @@ impl App {
         let online = Arc::new(Online::new(hub.clone(), bus.clone(), store.is_shared()));
         let mut background = vec![
             mailbox_task,
-            tokio::spawn(nodes::announce(announcer, online, broadcaster.clone(), stop_background.clone())),
+            tokio::spawn(nodes::announce(announcer.clone(), online, broadcaster.clone(), stop_background.clone())),
             tokio::spawn(mail.keep_moving(stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_doubtful(doubtful_received, stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_foreign(ends.foreign, stop_background.clone())),
@@ -176,6 +176,7 @@ impl App {
                 deliverer.clone(),
                 socket_chains.clone(),
                 (revocations.clone(), hub.clone()),
+                announcer.clone(),
                 stop_background.clone(),
             )),
             tokio::spawn(nodes::put_out(revocations.clone(), hub.clone(), stop_background.clone())),

@@ -65,6 +65,7 @@ pub async fn obey(
     deliverer: Arc<Deliverer>,
     chains: Arc<SocketChains>,
     (revocations, hub): (Arc<Revocations>, Arc<Hub>),
+    announcer: Arc<Announcer>,
     stopping: CancellationToken,
 ) {
     loop {
@@ -90,6 +91,14 @@ pub async fn obey(
                     // No node says so.
                     _ => Ok(()),
                 }
+            }
+            Some(Control::Left { users }) => {
+                for (tenant, user) in &users {
+                    if let (Ok(tenant), Ok(user)) = (TenantId::parse(tenant), UserId::parse(user)) {
+                        announcer.left_with_its_node(&tenant, &user);
+                    }
+                }
+                Ok(())
             }
             Some(Control::Lost { .. }) => Ok(()),
         };

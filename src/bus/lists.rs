@@ -9,7 +9,8 @@ use crate::event::{TenantId, UserId};
 const CLAIM: Duration = Duration::from_secs(120);
 
 impl Bus {
-    /// The first messages that wait for a user, after some that it has passed over, for one of its connections. Nothing where another one is shown them.
+    /// The first messages that wait for a user, after some that it has passed over, for one of its connections; none where
+    /// another one is shown them.
     ///
     /// # Errors
     /// [`Away`].
@@ -20,11 +21,11 @@ impl Bus {
         connection: &str,
         skip: usize,
         limit: usize,
-    ) -> Result<Vec<String>, Away> {
+    ) -> Result<Option<Vec<String>>, Away> {
         let mut commands = self.commands()?;
         let (tenant, user) = (tenant.as_str(), user.as_str());
         let claim = &self.0.scripts.claim;
-        claim
+        let (is_held, messages): (bool, Vec<String>) = claim
             .key(keys::offline(tenant, user))
             .key(keys::offline_owner(tenant, user))
             .key(keys::conns(tenant, user))
@@ -34,7 +35,8 @@ impl Bus {
             .arg(CLAIM.as_secs())
             .invoke_async(&mut commands)
             .await
-            .map_err(|error| self.failed(error))
+            .map_err(|error| self.failed(error))?;
+        Ok((!is_held).then_some(messages))
     }
 
     /// These wait no more; `done` lets another connection see what is left.

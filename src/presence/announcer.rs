@@ -27,6 +27,8 @@ use crate::{
 
 /// Users looked at together.
 const BATCH: usize = 500;
+/// Within this time the clients of a node that stops come back, elsewhere.
+const RETURN: Duration = Duration::from_secs(5);
 /// A view that says nothing for so long is away.
 const VIEW_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -109,6 +111,16 @@ impl Announcer {
     /// A user's last connection has gone: looked at when the debounce is over.
     pub fn left(&self, tenant: &TenantId, user: &UserId) {
         self.look_later((tenant.clone(), user.clone()), self.pace.debounce, "disconnected");
+    }
+
+    /// A user's last connection has gone with another node, which told it when to come back.
+    pub fn left_with_its_node(&self, tenant: &TenantId, user: &UserId) {
+        self.look_later((tenant.clone(), user.clone()), RETURN + self.pace.debounce, "disconnected");
+    }
+
+    /// Who has left, and may still come back before it is told.
+    pub(super) fn leaving(&self) -> Vec<Who> {
+        self.due().leaving()
     }
 
     /// A user's last connection has been gone for a while, unseen: looked at at once.

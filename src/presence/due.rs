@@ -69,6 +69,11 @@ impl Due {
         looks
     }
 
+    /// Who may be told offline in a while.
+    pub fn leaving(&self) -> Vec<Who> {
+        self.users.iter().filter(|(_, entry)| entry.offline.is_some()).map(|(who, _)| who.clone()).collect()
+    }
+
     pub fn next_at(&self) -> Option<Instant> {
         self.by_time.first_key_value().map(|((at, _), _)| *at)
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Announcer;
 use crate::{
-    bus::{Away, Bus, Clients, Here, Lease, Left, LinkState},
+    bus::{Away, Bus, Clients, Control, Here, Lease, Left, LinkState},
     event::{TenantId, UserId},
 };
 
@@ -145,7 +145,7 @@ impl LeaseTask {
                 Command::Close(answer) => {
                     self.join(std::mem::take(&mut joins), std::mem::take(&mut answers)).await;
                     self.leave(std::mem::take(&mut leaves)).await;
-                    if let Err(error) = self.bus.withdraw().await {
+                    if let Err(error) = self.hand_over().await {
                         tracing::warn!("the other nodes find out a little later that this one has gone: {error}");
                     }
                     let _ = answer.send(());
@@ -154,6 +154,15 @@ impl LeaseTask {
         }
         self.join(joins, answers).await;
         self.leave(leaves).await;
+    }
+
+    /// The others tell who leaves with this node, and count it no more.
+    async fn hand_over(&self) -> Result<(), Away> {
+        for some in self.announcer.leaving().chunks(BATCH) {
+            let users = some.iter().map(|(tenant, user)| (tenant.to_string(), user.to_string())).collect();
+            self.bus.tell(&Control::Left { users }).await?;
+        }
+        self.bus.withdraw().await
     }
 
     async fn join(&mut self, leases: Vec<Lease>, answers: Vec<oneshot::Sender<Option<Here>>>) {

@@ -169,7 +169,7 @@ impl Mail {
         })
     }
 
-    /// The next letters of a user, for one of its connections; none where another one is shown them.
+    /// The next letters of a user, for one of its connections; nothing where another one is shown them.
     pub async fn claim(
         &self,
         tenant: &TenantId,
@@ -177,39 +177,36 @@ impl Mail {
         connection: &str,
         passed: &mut Passed,
         limit: usize,
-    ) -> Vec<Letter> {
+    ) -> Option<Vec<Letter>> {
         self.settled(tenant, user).await;
         if let Some(bus) = &self.bus
             && let Ok(texts) = bus.claim_waiting(tenant, user, connection, passed.in_redis, limit).await
-            && !texts.is_empty()
         {
-            return texts.into_iter().map(|text| Letter { text, row: None }).collect();
+            let texts = texts?;
+            if !texts.is_empty() {
+                return Some(texts.into_iter().map(|text| Letter { text, row: None }).collect());
+            }
         }
         if !self.has_rows() {
-            return Vec::new();
+            return Some(Vec::new());
         }
         {
             let mut state = self.state();
             let owner = state.claims.entry((tenant.clone(), user.clone())).or_insert_with(|| connection.to_owned());
             if owner != connection {
-                return Vec::new();
+                return None;
             }
         }
-        match self.rows.read(tenant, user, passed.row, u64::try_from(limit).unwrap_or(u64::MAX)).await {
-            Ok(rows) if !rows.is_empty() => {
-                passed.row = rows.last().map_or(passed.row, |row| row.id);
-                rows.into_iter().map(|row| Letter { text: row.item.frame, row: Some(row.id) }).collect()
-            }
-            Ok(_) => {
-                self.release(tenant, user, connection);
-                Vec::new()
-            }
-            Err(error) => {
-                tracing::warn!("what waits for a user cannot be read now: {error}");
-                self.release(tenant, user, connection);
-                Vec::new()
-            }
+        let rows = self.rows.read(tenant, user, passed.row, u64::try_from(limit).unwrap_or(u64::MAX)).await;
+        let rows = rows.unwrap_or_else(|error| {
+            tracing::warn!("what waits for a user cannot be read now: {error}");
+            Vec::new()
+        });
+        match rows.last() {
+            Some(last) => passed.row = last.id,
+            None => self.release(tenant, user, connection),
         }
+        Some(rows.into_iter().map(|row| Letter { text: row.item.frame, row: Some(row.id) }).collect())
     }
 
     /// These have been read for certain; they wait no more.

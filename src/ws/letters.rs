@@ -57,6 +57,8 @@ impl Letters {
         let mut frames = Vec::new();
         while self.shown.is_empty() {
             let letters = mail.claim(&connection.tenant, user, &connection.id, &mut self.passed, BATCH).await;
+            // Another connection is shown them, perhaps one that is dead: it is asked again with the next pong.
+            let Some(letters) = letters else { return frames };
             if letters.is_empty() {
                 self.expected = false;
                 return frames;

@@ -1,8 +1,8 @@
 //! Contract, section 6: presence is that of all nodes, and true again soon after a node or Redis has failed.
 
-use crate::cluster::{Pair, shared};
+use crate::cluster::{Pair, redis_is, shared};
 use crate::presence::{OFFLINE, ONLINE, history};
-use crate::support::{Redis, Server, eventually, items, within};
+use crate::support::{Redis, Server, Token, eventually, items, within};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,19 @@ async fn expect_history(node: &Server, user: &str, limit: Duration, expected: &[
         while history(node, "acme", user).await != expected {
             ticks.tick().await;
         }
+    })
+    .await;
+}
+
+/// Waits until the node takes sockets without Redis; until then they are told to come back in a second.
+async fn goes_alone(node: &Server) {
+    redis_is(node, "unavailable").await;
+    let token = Token::of("acme").user("kim").role("agent").sign();
+    eventually("a node to take sockets without Redis", || async {
+        let mut socket = node.dial("/ws").bearer(&token).open().await;
+        let first = socket.read().await.ok()?;
+        socket.close().await;
+        (first.value["type"] == "welcome").then_some(())
     })
     .await;
 }
@@ -132,6 +145,9 @@ async fn redis_that_was_restarted_empty_is_true_again_and_nobody_is_told_anythin
     becomes_true(&pair, CLEARED, &[("kim", 1), ("lee", 1), ("max", 1)]).await;
     expect_history(&pair.nodes[0], "max", CLEARED, &[ONLINE]).await;
     pair.redis.kill();
+    for node in &pair.nodes {
+        goes_alone(node).await;
+    }
     // They leave, one comes, and one comes back elsewhere while nobody can say so to Redis.
     drop((max, lee));
     let _lee = pair.nodes[0].socket("acme", "lee").await;

@@ -121,7 +121,8 @@ async fn a_filter_leaves_what_it_hides() {
 async fn two_devices_do_not_both_get_them() {
     let server = Server::start().await;
     publish(&server, 0..3).await;
-    let deaf = DeafSocket::open(server.port(), &kim().sign()).await;
+    let mut deaf = DeafSocket::open(server.port(), &kim().sign()).await;
+    deaf.expect_messages(4).await;
     let (mut second, _) = come(&server, "/ws").await;
     expect_no_more(&server, &mut second).await;
     second.close().await;
@@ -140,13 +141,15 @@ async fn a_full_list_drops_the_oldest() {
 /// Shown by the replay with its place, and not again from the list; and waiting once, however often it was on its way.
 #[tokio::test]
 async fn who_resumes_sees_an_event_once() {
-    let server = Server::start().await;
+    // With each pong is looked again whether another connection still has the list.
+    let server = Server::with().env("WS_PING_INTERVAL", "100ms").start().await;
     let (socket, welcome) = come(&server, "/ws").await;
     socket.close().await;
     publish(&server, 0..3).await;
     let since = format!("/ws?since={}:{}", welcome["epoch"].as_str().expect("an epoch"), welcome["offset"]);
     for _ in 0..2 {
-        let deaf = DeafSocket::open_at(server.port(), &since, &kim().sign()).await;
+        let mut deaf = DeafSocket::open_at(server.port(), &since, &kim().sign()).await;
+        deaf.expect_messages(4).await;
         drop(deaf);
         expect_waiting(&server, 3).await;
     }
@@ -156,6 +159,21 @@ async fn who_resumes_sees_an_event_once() {
         assert_eq!((&event["data"]["n"], event.get("offline")), (&json!(n), None), "{event}");
     }
     expect_no_more(&server, &mut socket).await;
+    socket.expect_pings(3).await;
+    socket.close().await;
+    shown(&server, "/ws", []).await.close().await;
+}
+
+#[tokio::test]
+async fn a_device_that_takes_over_from_a_dead_one_is_shown_what_waits() {
+    let server = Server::with().env("WS_PING_INTERVAL", "100ms").start().await;
+    publish(&server, 0..2).await;
+    let mut deaf = DeafSocket::open(server.port(), &kim().sign()).await;
+    deaf.expect_messages(3).await;
+    let (mut socket, _) = come(&server, "/ws").await;
+    expect_no_more(&server, &mut socket).await;
+    drop(deaf);
+    expect_shown(&mut socket, 0..2).await;
     socket.close().await;
     shown(&server, "/ws", []).await.close().await;
 }
@@ -178,7 +196,8 @@ async fn an_operator_reads_the_list_and_either_node_shows_it() {
     let ttl: i64 = pair.redis.ask(&format!("TTL {KEY}")).await;
     assert!((7 * 86_400 - 60..=7 * 86_400).contains(&ttl), "{ttl}");
 
-    let deaf = DeafSocket::open(one.port(), &kim().sign()).await;
+    let mut deaf = DeafSocket::open(one.port(), &kim().sign()).await;
+    deaf.expect_messages(4).await;
     let (mut second, _) = come(two, "/ws").await;
     expect_no_more(one, &mut second).await;
     // On its way to the deaf one alone, when that is the last.

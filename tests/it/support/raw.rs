@@ -59,6 +59,17 @@ impl DeafSocket {
         socket
     }
 
+    /// Reads so many messages, e.g. the welcome and what comes right after it.
+    pub async fn expect_messages(&mut self, count: usize) {
+        within(PATIENCE, &format!("{count} messages to a socket that answers no ping"), async {
+            let mut read = 0;
+            while read < count {
+                read += usize::from(self.frame().await.0 == 1);
+            }
+        })
+        .await;
+    }
+
     /// Reads frames until the close frame, and answers its code.
     pub async fn expect_close(&mut self) -> u16 {
         within(PATIENCE, "a close frame on a socket that answers no ping", async {
