@@ -9,13 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Mode, Relay, recent::Recent};
+use super::{LOOK_AGAIN, Mode, Relay, recent::Recent};
 use crate::{
     bus::{Away, Bus, LinkState, Placed},
     event::TenantId,
     hub::{Frame, Position},
 };
 
+/// Whoever comes while Redis breaks off waits so long: by then it is back, or this node is on its own.
+const ENTER_PATIENCE: Duration = Duration::from_secs(4);
 /// A tenant without a connection is listened to for this long: most come back at once.
 const LINGER: Duration = Duration::from_secs(30);
 
@@ -122,12 +124,23 @@ impl Relay {
         if self.bus.is_none() {
             return Ok(Stay(None));
         }
-        let stay = Stay(Some(self.rooms.enter(tenant)));
-        let mode = self.mode.read().await;
-        if let (Mode::Shared, Some(room)) = (*mode, &stay.0) {
-            self.attach(room).await?;
+        let room = self.rooms.enter(tenant);
+        let stay = Stay(Some(room.clone()));
+        let patience = Instant::now() + ENTER_PATIENCE;
+        loop {
+            let mode = self.mode.read().await;
+            let attached = match *mode {
+                Mode::Alone => Ok(()),
+                Mode::Shared => self.attach(&room).await,
+            };
+            drop(mode);
+            match attached {
+                Ok(()) => return Ok(stay),
+                Err(error) if Instant::now() >= patience => return Err(error.into()),
+                // Redis is back in a moment, or this node goes on alone.
+                Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
         }
-        Ok(stay)
     }
 
     /// Listens to a room's tenant by the present connection, and shows what was missed.
