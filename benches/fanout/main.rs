@@ -80,8 +80,7 @@ async fn measure(parts: &[String]) -> anyhow::Result<u64> {
             }
         }
         if wants("stalled") {
-            let without = stall::trial(true).await?;
-            report.add_stalled(&without, &stall::trial(false).await?);
+            report.add_stalled(stall::trial().await?);
         }
     }
     report.print();

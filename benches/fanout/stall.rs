@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{io::AsyncReadExt, net::TcpStream, task::spawn_local};
+use anyhow::{anyhow, ensure};
+use memchr::memmem;
+use tokio::{io::AsyncReadExt, net::TcpStream, task::spawn_local, time::timeout};
 
 use super::{
     publishers::Publisher,
@@ -15,69 +17,81 @@ use super::{
     until,
 };
 
-/// Who stops reading, or reads on in the trial to compare with.
+/// Has two connections that read, and then one that does not.
 const USER: &str = "stalled";
 /// Of events for this user alone, so that its queue fills while the others get theirs: their data, how many go ahead and
 /// fill the kernel's buffers, and the pause between those that follow.
-const EXTRA_BYTES: usize = 64 * 1024;
-const AHEAD: usize = 32;
-const PAUSE: Duration = Duration::from_millis(50);
+const EXTRA_BYTES: usize = 16 * 1024;
+const AHEAD: usize = 320;
+const PAUSE: Duration = Duration::from_millis(5);
 const EXTRA_FOR: Duration = Duration::from_millis(3400);
+const WARM_UP: usize = 2000;
 /// As little as the kernel gives.
 const RECEIVE_BUFFER: u32 = 4096;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(15);
+/// In the last words to a reader whose queue was full.
+const CLOSED: &[u8] = b"slow_consumer";
 
 pub struct Stalled {
-    pub others: Figures,
-    /// The most memory that the system had more than at the start, KiB.
-    pub grown_kib: f64,
+    /// The others, beside a second reader, and beside one that stopped reading.
+    pub without: Figures,
+    pub with: Figures,
+    /// What the system had at most beside the second more than beside the first, KiB.
+    pub cost_kib: f64,
 }
 
 /// # Errors
-/// When the trial cannot be run.
-pub async fn trial(reads: bool) -> anyhow::Result<Stalled> {
+/// When the trial cannot be run, or the reader was not closed in the end.
+pub async fn trial() -> anyhow::Result<Stalled> {
     let system = System::start(Kind::Jackfield).await?;
     let mut audience = Audience::new(system.door);
     audience.join(SUBSCRIBERS - 1).await?;
-    // Once beforehand, so that what the load itself takes of memory is there.
-    steady(&system, &audience, STEADY).await?;
-    let stream = connect(system.door, USER, (!reads).then_some(RECEIVE_BUFFER)).await?;
-    let reader = spawn_local(read_or_hold(stream, reads));
-    let before = system.memory_kib()?;
+    spawn_local(read(connect(system.door, USER, None).await?));
+    // So that what the extra events take of memory, in the history and the database's caches, is there.
     let door = system.door;
-    let extra = thread::spawn(move || publish_extra(door));
-    let mut most = before;
-    let figures = steady(&system, &audience, STEADY);
+    tokio::task::spawn_blocking(move || publish_extra(door, WARM_UP, Duration::ZERO)).await??;
+    spawn_local(read(connect(system.door, USER, None).await?));
+    let (without, most_without) = load(&system, &audience).await?;
+    let mut stalled = connect(system.door, USER, Some(RECEIVE_BUFFER)).await?;
+    let (with, most_with) = load(&system, &audience).await?;
+    let mut rest = Vec::new();
+    let closed = timeout(PATIENCE, stalled.read_to_end(&mut rest)).await.is_ok();
+    ensure!(closed && memmem::find(&rest, CLOSED).is_some(), "the stalled reader was not closed as a slow consumer");
+    Ok(Stalled { without, with, cost_kib: most_with - most_without })
+}
+
+/// The figures of the others, and the most memory that the system had meanwhile, KiB.
+async fn load(system: &System, audience: &Audience) -> anyhow::Result<(Figures, f64)> {
+    let door = system.door;
+    let extra = thread::spawn(move || publish_extra(door, AHEAD, EXTRA_FOR));
+    let mut most: f64 = 0.0;
+    let figures = steady(system, audience, STEADY);
     tokio::pin!(figures);
-    let others = loop {
+    let figures = loop {
         tokio::select! {
             figures = &mut figures => break figures?,
             () = until(Instant::now() + LOOK_AGAIN) => most = most.max(system.memory_kib()?),
         }
     };
-    reader.abort();
-    extra.join().map_err(|_| anyhow::anyhow!("the extra publisher panicked"))??;
-    Ok(Stalled { others, grown_kib: most - before })
+    extra.join().map_err(|_| anyhow!("the extra publisher panicked"))??;
+    Ok((figures, most))
 }
 
-async fn read_or_hold(mut stream: TcpStream, reads: bool) {
+async fn read(mut stream: TcpStream) {
     let mut buffer = vec![0; EXTRA_BYTES];
-    if reads {
-        while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
-    } else {
-        std::future::pending::<()>().await;
-    }
+    while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
 }
 
-fn publish_extra(door: Door) -> io::Result<()> {
+fn publish_extra(door: Door, ahead: usize, then: Duration) -> io::Result<()> {
     let body =
         format!(r#"{{"type":"call.answered","user_id":"{USER}","data":{{"pad":"{}"}}}}"#, "x".repeat(EXTRA_BYTES));
     let mut publisher = Publisher::open(door)?;
     let start = Instant::now();
-    for _ in 0..AHEAD {
+    for _ in 0..ahead {
         publisher.post(&body)?;
     }
-    while start.elapsed() < EXTRA_FOR {
+    while start.elapsed() < then {
         publisher.post(&body)?;
         thread::sleep(PAUSE);
     }

@@ -67,7 +67,9 @@ async fn measure(system: &System, audience: &Audience, pace: &Pace, warm_up: Dur
     let (deliveries, cpu) = ((audience.payloads() - payloads) as f64, system.cpu_seconds()? - cpu);
     let latencies = audience.recorded();
     let published = load.end().await?;
-    let missing = audience.wait_for(first + published * audience.len()).await;
+    let expected = first + published * audience.len();
+    let missing = audience.wait_for(expected).await;
+    anyhow::ensure!(audience.payloads() <= expected, "{} delivered something twice", system.door.kind);
     anyhow::ensure!(audience.broken() == 0, "{} closed {} subscribers", system.door.kind, audience.broken());
     Ok(Figures {
         deliveries_per_second: deliveries / seconds,
