@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What the way to the receiver may squeeze together.
-const JITTER: Duration = Duration::from_millis(100);
+const JITTER: Duration = Duration::from_millis(200);
 
 fn events(count: usize) -> Value {
     (0..count).map(|n| json!({"type": "call.ended", "data": {"n": n}})).collect()
