@@ -84,6 +84,11 @@ impl Frame {
     }
 
     /// UTF-8: made from a `String`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0.text
+    }
+
+    /// UTF-8: made from a `String`.
     pub fn bytes(&self) -> Bytes {
         self.0.text.clone()
     }

@@ -1,5 +1,7 @@
 //! The handshake (RFC 6455 §4.2), and the bare stream that it leaves.
 
+use std::task::{Context, Waker};
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
@@ -56,8 +58,11 @@ impl Upgrade {
             let upgraded = self.on_upgrade.await.ok()?;
             // The only listener is a TCP one.
             let parts = downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
-            // Copied: as a part of hyper's buffer it would hold all of that.
-            Some((parts.io.into_inner(), Bytes::copy_from_slice(&parts.read_buf)))
+            let stream = parts.io.into_inner();
+            // It still wakes hyper's task, and so keeps the memory of that: nobody waits there any more.
+            let _ = stream.poll_read_ready(&mut Context::from_waker(Waker::noop()));
+            // A copy: hyper's buffer is 16 KiB, and would live as long as the socket.
+            Some((stream, Bytes::copy_from_slice(&parts.read_buf)))
         };
         (response, stream)
     }
