@@ -1,7 +1,7 @@
 //! What the last events came to on this node's sockets: kept in memory, for whoever asks why something was not seen.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
 };
 
@@ -13,8 +13,8 @@ use crate::{
 };
 
 const MAX_TRACES: usize = 10_000;
-/// Among so many of the last ones an event is looked for that comes back from the other nodes.
-const RECENT: usize = 256;
+/// A trace follows its count within moments.
+const MAX_EARLY: usize = 1024;
 
 /// What became of an event on the sockets.
 #[derive(Debug, Clone, Serialize)]
@@ -50,43 +50,79 @@ pub struct SocketTraces {
     last: Mutex<Last>,
 }
 
+type Key = (TenantId, EventId);
+
 #[derive(Default)]
 struct Last {
-    traces: VecDeque<(TenantId, EventId, SocketTrace)>,
+    traces: Bounded<SocketTrace, MAX_TRACES>,
     /// Counts that came before their trace: an event may be back before its publisher is told.
-    early: VecDeque<(TenantId, String, usize)>,
+    early: Bounded<usize, MAX_EARLY>,
+}
+
+/// The last `N`, by event.
+struct Bounded<T, const N: usize> {
+    of: HashMap<Key, T>,
+    order: VecDeque<Key>,
+}
+
+impl<T, const N: usize> Default for Bounded<T, N> {
+    fn default() -> Self {
+        Self { of: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<T, const N: usize> Bounded<T, N> {
+    fn put(&mut self, key: Key, value: T) {
+        if self.of.insert(key.clone(), value).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > N
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.of.remove(&oldest);
+        }
+    }
 }
 
 impl SocketTraces {
     pub fn keep(&self, event: &Event, mut trace: SocketTrace) {
+        let key = (event.tenant.clone(), event.id.clone());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let early = last.early.iter().position(|early| early.1 == event.id.as_str() && early.0 == event.tenant);
-        if let Some((_, _, connections)) = early.and_then(|at| last.early.remove(at)) {
-            trace.count(connections);
+        if let Some(connections) = last.early.of.get(&key) {
+            trace.count(*connections);
         }
-        if last.traces.len() == MAX_TRACES {
-            last.traces.pop_front();
-        }
-        last.traces.push_back((event.tenant.clone(), event.id.clone(), trace));
+        last.traces.put(key, trace);
     }
 
     /// Counts the connections that an event was queued for when it came back from the other nodes.
     pub fn count(&self, tenant: &TenantId, event: &str, connections: usize) {
+        let Ok(event) = EventId::parse(event) else { return };
+        let key = (tenant.clone(), event);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // It was kept a moment ago, or by another node.
-        let mut recent = last.traces.iter_mut().rev().take(RECENT);
-        if let Some((_, _, trace)) = recent.find(|kept| kept.1.as_str() == event && kept.0 == *tenant) {
-            return trace.count(connections);
+        match last.traces.of.get_mut(&key) {
+            Some(trace) => trace.count(connections),
+            // Its publisher is about to keep it, or it is another node's.
+            None => last.early.put(key, connections),
         }
-        if last.early.len() == RECENT {
-            last.early.pop_front();
-        }
-        last.early.push_back((tenant.clone(), event.to_owned(), connections));
     }
 
     pub fn of(&self, tenant: &TenantId, event: &EventId) -> Option<SocketTrace> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_event = |kept: &&(TenantId, EventId, SocketTrace)| kept.0 == *tenant && kept.1 == *event;
-        last.traces.iter().rev().find(of_event).map(|(_, _, trace)| trace.clone())
+        last.traces.of.get(&(tenant.clone(), event.clone())).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_are_kept_and_nothing_twice() {
+        let key = |n: usize| (TenantId::parse("acme").unwrap(), EventId::parse(&format!("evt_{n}")).unwrap());
+        let mut bounded = Bounded::<usize, 3>::default();
+        [1, 2, 2, 3, 4].into_iter().for_each(|n| bounded.put(key(n), n));
+        assert_eq!((bounded.of.len(), bounded.order.len()), (3, 3));
+        assert!(!bounded.of.contains_key(&key(1)) && bounded.of[&key(4)] == 4);
     }
 }
