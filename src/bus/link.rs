@@ -264,7 +264,7 @@ impl Link {
                 () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())), if !up => true,
             };
             if !waited {
-                (pause, _) = (FIRST_PAUSE, ());
+                pause = FIRST_PAUSE;
             }
             match self.connect().await {
                 Ok(()) => {

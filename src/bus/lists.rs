@@ -39,7 +39,7 @@ impl Bus {
         Ok((!is_held).then_some(messages))
     }
 
-    /// These wait no more; `done` lets another connection see what is left.
+    /// These wait no more. What is left is this connection's for as long as it is leased.
     ///
     /// # Errors
     /// [`Away`].
@@ -49,16 +49,11 @@ impl Bus {
         user: &UserId,
         connection: &str,
         messages: &[String],
-        done: bool,
     ) -> Result<(), Away> {
         let mut commands = self.commands()?;
         let (tenant, user) = (tenant.as_str(), user.as_str());
         let mut call = self.0.scripts.remove.prepare_invoke();
-        call.key(keys::offline(tenant, user))
-            .key(keys::offline_owner(tenant, user))
-            .arg(connection)
-            .arg(i32::from(done))
-            .arg(messages);
+        call.key(keys::offline(tenant, user)).key(keys::offline_owner(tenant, user)).arg(connection).arg(messages);
         call.invoke_async::<i64>(&mut commands).await.map(|_| ()).map_err(|error| self.failed(error))
     }
 

@@ -84,17 +84,17 @@ impl Bus {
     pub fn new(location: RedisLocation, node: &str, offline: OfflineLimits) -> (Self, Messages) {
         let (link, messages) = Link::new(location, node);
         let scripts = Scripts {
-            publish: Script::new(include_str!("lua/publish.lua")),
+            publish: Script::new(concat!(include_str!("lua/let_wait.lua"), include_str!("lua/publish.lua"))),
             lose: Script::new(include_str!("lua/lose.lua")),
             read: Script::new(include_str!("lua/read.lua")),
             renew: Script::new(include_str!("lua/renew.lua")),
             join: Script::new(include_str!("lua/join.lua")),
-            leave: Script::new(include_str!("lua/leave.lua")),
+            leave: Script::new(concat!(include_str!("lua/let_wait.lua"), include_str!("lua/leave.lua"))),
             sweep: Script::new(include_str!("lua/sweep.lua")),
             beat: Script::new(include_str!("lua/beat.lua")),
             claim: Script::new(include_str!("lua/claim.lua")),
             remove: Script::new(include_str!("lua/remove.lua")),
-            wait: Script::new(include_str!("lua/wait.lua")),
+            wait: Script::new(concat!(include_str!("lua/let_wait.lua"), include_str!("lua/wait.lua"))),
         };
         let parts = Parts { link, node: node.to_owned(), offline, scripts };
         (Self(Arc::new(parts)), messages)

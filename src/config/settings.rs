@@ -23,10 +23,10 @@ pub struct Settings {
     /// How long they wait, from the last one on [default: 7d]
     #[arg(long, env = "OFFLINE_TTL")]
     pub offline_ttl: Option<String>,
-    /// Bytes of read buffer per connection [default: 1024]
+    /// Bytes of a connection that are read at once, at most 8 KiB [default: 1024]
     #[arg(long, env = "WS_READ_BUFFER_SIZE")]
     pub ws_read_buffer_size: Option<String>,
-    /// Bytes of write buffer per connection [default: 1024]
+    /// Has no effect: frames are shared by connections and written from where they are [default: 1024]
     #[arg(long, env = "WS_WRITE_BUFFER_SIZE")]
     pub ws_write_buffer_size: Option<String>,
     /// Time between pings [default: 30s]

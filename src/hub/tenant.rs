@@ -49,8 +49,8 @@ pub enum Taken {
     Sent(usize),
     /// It was here before.
     Old,
-    /// Events before it are missing: those after this offset.
-    Missing { after: u64 },
+    /// Events before it are missing.
+    Missing,
     /// The tenant's offsets are others now.
     OtherEpoch,
 }
@@ -224,7 +224,7 @@ impl TenantHub {
             return Taken::Old;
         }
         if position.offset > state.offset + 1 {
-            return Taken::Missing { after: state.offset };
+            return Taken::Missing;
         }
         state.offset = position.offset;
         let frame = Frame::at(open, position.clone());

@@ -46,7 +46,7 @@ impl Presence {
 
     pub async fn leave(&self, departure: Departure) {
         let Departure { tenant, user, connection, left_here, unconfirmed } = departure;
-        self.mail.end(&tenant, &user, &connection).await;
+        self.mail.release(&tenant, &user, &connection);
         if let Some(leases) = &self.leases {
             let unconfirmed = unconfirmed.into_iter().map(|item| item.frame).collect();
             return leases.leave(Left { tenant, user, connection, unconfirmed }).await;

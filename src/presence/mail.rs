@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Mailbox;
 use crate::{
     bus::{Away, Bus, LinkState},
-    event::{TenantId, UserId},
+    event::{EventType, TenantId, UserId},
     store::{OfflineItem, OfflineRow, StoreError},
 };
 
@@ -50,6 +50,19 @@ pub struct Letter {
     pub text: String,
     /// Its row, where the database has it.
     row: Option<i64>,
+}
+
+/// What waits of an event: `open` is its frame without the closing brace, and the place is the one that it had.
+pub fn letter(tenant: &TenantId, user: &UserId, event_type: &EventType, open: &str, place: (&str, u64)) -> OfflineItem {
+    let (epoch, offset) = place;
+    OfflineItem {
+        tenant: tenant.clone(),
+        user: user.clone(),
+        event_type: event_type.clone(),
+        frame: format!(r#"{open},"epoch":"{epoch}","offset":{offset}}}"#),
+        epoch: Some(epoch.to_owned()),
+        offset: Some(offset),
+    }
 }
 
 type Key = (TenantId, UserId);
@@ -220,18 +233,9 @@ impl Mail {
             tracing::warn!("events that a user has read are shown again: {error}");
         }
         if let (Some(bus), false) = (&self.bus, texts.is_empty())
-            && let Err(error) = bus.remove_waiting(tenant, user, connection, &texts, false).await
+            && let Err(error) = bus.remove_waiting(tenant, user, connection, &texts).await
         {
             tracing::warn!("events that a user has read are shown again: {error}");
-        }
-    }
-
-    /// The connection has ended: another one may have what is left.
-    pub async fn end(&self, tenant: &TenantId, user: &UserId, connection: &str) {
-        self.release(tenant, user, connection);
-        if let Some(bus) = &self.bus {
-            // Where that fails, the claim ends with the connection's lease.
-            let _ = bus.remove_waiting(tenant, user, connection, &[], true).await;
         }
     }
 
@@ -239,7 +243,8 @@ impl Mail {
         self.bus.is_none() || self.may_have_rows.load(Ordering::Relaxed)
     }
 
-    fn release(&self, tenant: &TenantId, user: &UserId, connection: &str) {
+    /// Another connection may have what is left in the database. In Redis a claim ends with the lease of its connection.
+    pub fn release(&self, tenant: &TenantId, user: &UserId, connection: &str) {
         let mut state = self.state();
         let key = (tenant.clone(), user.clone());
         if state.claims.get(&key).is_some_and(|owner| owner == connection) {

@@ -22,6 +22,6 @@ mod revocations;
 pub use announcer::{Announcement, Announcer, OnlineView, Pace};
 pub use leases::{Count, LeaseTask, Leases};
 pub use lobby::{Departure, Presence};
-pub use mail::{Letter, Mail, Passed};
+pub use mail::{Letter, Mail, Passed, letter};
 pub use mailbox::{Mailbox, MailboxConfig};
 pub use revocations::Revocations;

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    event::{EventType, SessionId, UserId},
+    event::UserId,
     hub::{Connection, Frame, Position, Routing},
     presence::{Letter, Mail, Passed},
 };
@@ -64,7 +64,7 @@ impl Letters {
                 return frames;
             }
             for letter in letters {
-                match read(&letter.text) {
+                match Routing::read(&letter.text) {
                     // It comes live, or by the replay, with its place.
                     Some((_, position)) if self.covers(position.as_ref()) => self.shown.push(letter),
                     // Another connection may see it.
@@ -138,32 +138,6 @@ impl Letters {
     }
 }
 
-#[derive(serde::Deserialize)]
-struct Head<'a> {
-    #[serde(borrow, rename = "type")]
-    event_type: std::borrow::Cow<'a, str>,
-    #[serde(borrow, default)]
-    user_id: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow, default)]
-    session_id: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow, default)]
-    epoch: Option<std::borrow::Cow<'a, str>>,
-    #[serde(default)]
-    offset: Option<u64>,
-}
-
-/// Who may see a letter, and the place that it had.
-fn read(text: &str) -> Option<(Routing, Option<Position>)> {
-    let head: Head = serde_json::from_str(text).ok()?;
-    let routing = Routing {
-        event_type: EventType::parse(&head.event_type).ok()?,
-        user: head.user_id.as_deref().map(UserId::parse).transpose().ok()?,
-        session: head.session_id.as_deref().map(SessionId::parse).transpose().ok()?,
-    };
-    let position = head.epoch.zip(head.offset).map(|(epoch, offset)| Position { epoch: (&*epoch).into(), offset });
-    Some((routing, position))
-}
-
 /// Without the place that it had: it moves no position.
 fn frame(text: &str) -> Frame {
     let open = text.rfind(r#","epoch":"#).map_or(text.trim_end_matches('}'), |at| &text[..at]);
@@ -178,7 +152,7 @@ mod tests {
     fn a_letter_is_shown_without_its_old_place() {
         let text =
             r#"{"id":"e","type":"call.incoming","user_id":"kim","session_id":null,"data":{},"epoch":"x","offset":7}"#;
-        let (routing, position) = read(text).unwrap();
+        let (routing, position) = Routing::read(text).unwrap();
         assert_eq!((routing.user.unwrap().as_str(), position.unwrap().offset), ("kim", 7));
         let shown = frame(text);
         assert!(shown.text().ends_with(r#""data":{},"offline":true}"#), "{}", shown.text());

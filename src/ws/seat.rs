@@ -7,7 +7,7 @@ use crate::{
     event::{Patterns, SessionId, TenantId, UserId},
     http::{Api, Identity, Problem},
     hub::{Closing, Connection, ConnectionLimits, Filter, Frame, JoinError, Position, Routing, Viewer},
-    presence::Departure,
+    presence::{Departure, letter},
     store::{OfflineItem, SessionState},
 };
 
@@ -152,14 +152,7 @@ fn unconfirmed(api: &Api, connection: &Connection, user: &UserId, after: &Positi
     let seen = events.into_iter().filter(|(routing, _)| connection.sees(routing));
     let item = |(routing, frame): (Routing, Frame)| {
         let at = frame.position()?;
-        Some(OfflineItem {
-            tenant: connection.tenant.clone(),
-            user: user.clone(),
-            event_type: routing.event_type,
-            frame: format!(r#"{},"epoch":"{}","offset":{}}}"#, frame.open(), at.epoch, at.offset),
-            epoch: Some(at.epoch.to_string()),
-            offset: Some(at.offset),
-        })
+        Some(letter(&connection.tenant, user, &routing.event_type, frame.open(), (&at.epoch, at.offset)))
     };
     seen.filter_map(item).collect()
 }

@@ -12,7 +12,7 @@ use super::{Relay, rooms::Room};
 use crate::{
     bus::{CONTROL, LinkState, Message, Messages, tenant_of_channel},
     event::{
-        Event, EventId, EventType, MAX_NESTING, Origin, SessionId, TenantId, UserId, nesting, now_ms, parse_rfc3339_ms,
+        Event, EventId, MAX_NESTING, Origin, TenantId, nesting, now_ms, parse_rfc3339_ms,
         payload::{ChatSessionEnded, Payload},
     },
     hub::{Close, Frame, Position, Routing, Taken},
@@ -57,18 +57,13 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<C
 
 impl Head<'_> {
     fn routing(&self) -> Option<Routing> {
-        Some(Routing {
-            event_type: EventType::parse(&self.event_type).ok()?,
-            user: self.user_id.as_deref().map(UserId::parse).transpose().ok()?,
-            session: self.session_id.as_deref().map(SessionId::parse).transpose().ok()?,
-        })
+        Routing::parse(&self.event_type, self.user_id.as_deref(), self.session_id.as_deref())
     }
 }
 
 /// Who may see a frame that lacks its closing brace.
 pub fn head_of(open: &str) -> Option<Routing> {
-    let text = format!("{open}}}");
-    serde_json::from_str::<Head>(&text).ok()?.routing()
+    Routing::read(&format!("{open}}}")).map(|(routing, _)| routing)
 }
 
 /// When an event was received, ms, by its frame.
@@ -160,7 +155,7 @@ impl Relay {
             }
             Taken::Old => {}
             // Some of it was not heard, or Redis has begun anew: the stream has it all.
-            Taken::Missing { .. } | Taken::OtherEpoch => self.catch_up_or_log(tenant).await,
+            Taken::Missing | Taken::OtherEpoch => self.catch_up_or_log(tenant).await,
         }
     }
 

@@ -26,8 +26,7 @@ use crate::{
     bus::{Bus, Control, LinkState, Messages, Publication},
     event::{Event, TenantId},
     hub::{Hub, Routing},
-    presence::Mail,
-    store::OfflineItem,
+    presence::{Mail, letter},
 };
 use backlog::{Backlog, Waiting};
 pub use heard::Foreign;
@@ -184,14 +183,7 @@ impl Relay {
         let shown = self.hub.publish(&event.tenant, routing, open, ephemeral);
         self.close_ended(&event.tenant, routing);
         if let (Some(position), Some(user)) = (shown.waits_at, &event.user) {
-            let item = OfflineItem {
-                tenant: event.tenant.clone(),
-                user: user.clone(),
-                event_type: event.event_type.clone(),
-                frame: format!(r#"{open},"epoch":"{}","offset":{}}}"#, position.epoch, position.offset),
-                epoch: Some(position.epoch.to_string()),
-                offset: Some(position.offset),
-            };
+            let item = letter(&event.tenant, user, &event.event_type, open, (&position.epoch, position.offset));
             if let Err(error) = self.mail.put(vec![item]).await {
                 tracing::error!("event {} does not wait for its user: {error}", event.id);
             }

@@ -10,17 +10,7 @@ local left = redis.call('ZCARD', KEYS[2])
 if left == 0 then
   redis.call('SREM', KEYS[1], ARGV[1])
   if redis.call('EXISTS', KEYS[6]) == 1 then redis.call('SET', KEYS[6], t[1], 'KEEPTTL') end
-  if #ARGV > 5 then
-    -- Some may have waited all the time: they were shown to it from the stream.
-    local waiting = 0
-    for i = 6, #ARGV do
-      if not redis.call('LPOS', KEYS[4], ARGV[i]) then waiting = redis.call('RPUSH', KEYS[4], ARGV[i]) end
-    end
-    redis.call('EXPIRE', KEYS[4], ARGV[5])
-    if waiting > tonumber(ARGV[4]) then
-      redis.call('LTRIM', KEYS[4], -tonumber(ARGV[4]), -1)
-      redis.call('INCRBY', KEYS[5], waiting - tonumber(ARGV[4]))
-    end
-  end
+  -- Some may have waited all the time: they were shown to it from the stream.
+  let_wait_once(KEYS[4], KEYS[5], ARGV[4], ARGV[5], 6)
 end
 return left

@@ -24,11 +24,6 @@ redis.call('EXPIRE', KEYS[1], 2592000)
 local text = ARGV[2] .. ',"epoch":"' .. epoch .. '","offset":' .. offset .. '}'
 redis.call('PUBLISH', ARGV[1], text)
 if ARGV[8] ~= '' and redis.call('SISMEMBER', KEYS[3], ARGV[8]) == 0 then
-  local waiting = redis.call('RPUSH', KEYS[4], text)
-  redis.call('EXPIRE', KEYS[4], ARGV[10])
-  if waiting > tonumber(ARGV[9]) then
-    redis.call('LTRIM', KEYS[4], -tonumber(ARGV[9]), -1)
-    redis.call('INCRBY', KEYS[5], waiting - tonumber(ARGV[9]))
-  end
+  let_wait(KEYS[4], KEYS[5], ARGV[9], ARGV[10], text)
 end
 return { epoch, offset, 1 }
