@@ -85,7 +85,7 @@ impl Feed {
                     // Of what came live no more is to be shown than of the pages.
                     Page::Trimmed { start } => {
                         let span = (after, start, until.map_or(start, |until| until.min(start)));
-                        older(api, &self.connection, replay, span, into).await;
+                        Box::pin(older(api, &self.connection, replay, span, into)).await;
                     }
                 },
             }

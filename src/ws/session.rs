@@ -42,9 +42,10 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub async fn run(parts: &'a SocketParts, who: Who, wish: Wish, transport: Transport) {
-        let seat = match Seat::take(&parts.api, &parts.config, &who, wish).await {
+        // What happens once, or seldom, has a place of its own: an idle connection holds none of it.
+        let seat = match Box::pin(Seat::take(&parts.api, &parts.config, &who, wish)).await {
             Ok(seat) => seat,
-            Err(problem) => return transport.end(End::Close(close_of(&problem))).await,
+            Err(problem) => return Box::pin(transport.end(End::Close(close_of(&problem)))).await,
         };
         let (welcome, pace) = (seat.welcome(&who, &parts.config), Pace::of(&who));
         let Seat { feed, closing, gap, waiting, stay } = seat;
@@ -65,17 +66,18 @@ impl<'a> Session<'a> {
             pace,
             letters,
         };
-        let end = match session.begin(welcome, gap).await {
+        let end = match Box::pin(session.begin(welcome, gap)).await {
             Ok(()) => session.serve().await,
             Err(end) => end,
         };
         let Self { transport, feed, mut letters, .. } = session;
         if matches!(end, End::Closed) {
-            letters.closed_cleanly(transport.written(), &parts.api.presence.mail, &feed.connection).await;
+            let closed = letters.closed_cleanly(transport.written(), &parts.api.presence.mail, &feed.connection);
+            Box::pin(closed).await;
         }
         transport.hold();
-        Seat::leave(&parts.api, feed, letters.confirmed(), stay).await;
-        transport.end(end).await;
+        Box::pin(Seat::leave(&parts.api, feed, letters.confirmed(), stay)).await;
+        Box::pin(transport.end(end)).await;
     }
 
     async fn begin(&mut self, welcome: String, gap: Option<Frame>) -> Result<(), End> {
@@ -102,7 +104,7 @@ impl<'a> Session<'a> {
         loop {
             if self.held && !self.feed.is_replaying() {
                 if let Some(since) = self.next_resume.take() {
-                    if let Err(end) = self.resume(since, &Value::Null).await {
+                    if let Err(end) = Box::pin(self.resume(since, &Value::Null)).await {
                         return end;
                     }
                     continue;
@@ -113,7 +115,7 @@ impl<'a> Session<'a> {
             let wake = self.next_wake();
             // Looked at first: a connection that always has something to read or write would never come to it.
             if Instant::now() >= wake {
-                if let Err(end) = self.look_at_clock().await {
+                if let Err(end) = Box::pin(self.look_at_clock()).await {
                     return end;
                 }
                 continue;
@@ -121,9 +123,9 @@ impl<'a> Session<'a> {
             let ended = tokio::select! {
                 biased;
                 close = self.closing.closed() => Err(End::Close(close)),
-                said = self.transport.hear() => self.hear(said).await,
+                said = self.transport.hear() => Box::pin(self.hear(said)).await,
                 more = self.feed.missed(&self.parts.api, &mut missed), if self.feed.is_replaying() => {
-                    if more { self.write(&mut missed).await } else { Ok(()) }
+                    if more { Box::pin(self.write(&mut missed)).await } else { Ok(()) }
                 }
                 () = wire.attend() => Err(End::Gone),
                 () = tokio::time::sleep_until(wake.into()) => Ok(()),
