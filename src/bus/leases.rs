@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Away, Bus, keys};
+use super::{Away, Bus, Placed, keys};
 use crate::event::{TenantId, UserId};
 
 /// A lease is renewed every 30 s.
@@ -49,6 +49,8 @@ pub struct Left {
     pub tenant: TenantId,
     pub user: UserId,
     pub connection: String,
+    /// Up to where the node had heard the tenant's events when it left: later ones did not find it there.
+    pub heard: Option<Placed>,
     /// Messages that were on their way to it, and that it did not confirm: they wait if it was the user's last.
     pub unconfirmed: Vec<String>,
 }
@@ -110,11 +112,17 @@ impl Bus {
                     .key(keys::offline(tenant, user))
                     .key(keys::offline_dropped(tenant))
                     .key(keys::presence(tenant, user))
+                    .key(keys::meta(tenant))
+                    .key(keys::stream(tenant))
                     .arg(user)
                     .arg(&left.connection)
                     .arg(Self::member(&left.tenant, &left.connection, &left.user))
                     .arg(offline.max)
-                    .arg(offline.ttl.as_secs().max(1));
+                    .arg(offline.ttl.as_secs().max(1))
+                    // As it stands in a frame.
+                    .arg(serde_json::Value::from(user).to_string())
+                    .arg(left.heard.as_ref().map_or("", |heard| heard.epoch.as_str()))
+                    .arg(left.heard.as_ref().map_or(0, |heard| heard.offset));
                 for text in &left.unconfirmed {
                     call.arg(text);
                 }

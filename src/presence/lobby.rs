@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Announcer, Leases, Mail};
 use crate::{
-    bus::Left,
+    bus::{Left, Placed},
     event::{TenantId, UserId},
     store::OfflineItem,
 };
@@ -23,6 +23,8 @@ pub struct Departure {
     pub connection: String,
     /// Connections that the user has left on this node.
     pub left_here: usize,
+    /// Up to where the tenant's events had come when it left, where they are those of all nodes.
+    pub heard: Option<Placed>,
     /// Events that were on their way to it and that it did not confirm: they wait, if it was the user's last.
     pub unconfirmed: Vec<OfflineItem>,
 }
@@ -45,11 +47,11 @@ impl Presence {
     }
 
     pub async fn leave(&self, departure: Departure) {
-        let Departure { tenant, user, connection, left_here, unconfirmed } = departure;
+        let Departure { tenant, user, connection, left_here, heard, unconfirmed } = departure;
         self.mail.release(&tenant, &user, &connection);
         if let Some(leases) = &self.leases {
             let unconfirmed = unconfirmed.into_iter().map(|item| item.frame).collect();
-            return leases.leave(Left { tenant, user, connection, unconfirmed }).await;
+            return leases.leave(Left { tenant, user, connection, heard, unconfirmed }).await;
         }
         if left_here > 0 {
             return;

@@ -3,6 +3,7 @@
 use super::{control::Control, feed::Feed};
 use crate::{
     broadcaster::Stay,
+    bus::Placed,
     config::SocketConfig,
     event::{Patterns, SessionId, TenantId, UserId},
     http::{Api, Identity, Problem},
@@ -117,9 +118,12 @@ impl Seat {
         drop(feed);
         if let Some(user) = connection.viewer.user() {
             let (tenant, user) = (connection.tenant.clone(), user.clone());
+            let heard = api.hub.position(&tenant).filter(|(_, is_shared)| *is_shared).map(|(position, _)| position);
+            let heard = heard.map(|Position { epoch, offset }| Placed { epoch: epoch.to_string(), offset });
             let unconfirmed = confirmed.map_or_else(Vec::new, |after| unconfirmed(api, &connection, &user, after));
             let left_here = api.hub.user(&tenant, user.as_str()).0;
-            let departure = Departure { tenant, user, connection: connection.id.clone(), left_here, unconfirmed };
+            let connection = connection.id.clone();
+            let departure = Departure { tenant, user, connection, left_here, heard, unconfirmed };
             api.presence.leave(departure).await;
         }
         drop(putting);

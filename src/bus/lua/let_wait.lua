@@ -7,9 +7,7 @@ local function let_wait(list, dropped, most, seconds, text)
     redis.call('INCRBY', dropped, waiting - tonumber(most))
   end
 end
--- The same for events from `first` on of which some may wait already.
-local function let_wait_once(list, dropped, most, seconds, first)
-  for i = first, #ARGV do
-    if not redis.call('LPOS', list, ARGV[i]) then let_wait(list, dropped, most, seconds, ARGV[i]) end
-  end
+-- The same for one that may wait already.
+local function let_wait_once(list, dropped, most, seconds, text)
+  if not redis.call('LPOS', list, text) then let_wait(list, dropped, most, seconds, text) end
 end
