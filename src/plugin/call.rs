@@ -60,6 +60,20 @@ impl Emitted {
     }
 }
 
+/// What a plugin logged in one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallLog {
+    pub lines: Vec<LogLine>,
+    /// Lines over the bound.
+    pub dropped: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    pub level: String,
+    pub message: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Emit(Emitted),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Destination, Failure, PluginError, Plugins,
-    call::{Emitted, Input, Verdict},
+    call::{CallLog, Emitted, Input, LogLine, Verdict},
     chain::{Chain, OnError, Pins, Step},
     headers::checked,
     instances::Instances,
@@ -159,15 +159,28 @@ fn call(
     to: &Destination,
     input: &Input,
 ) -> Result<Result<Verdict, Failure>, PluginError> {
-    let called = instances.with(tenant, version, &step.config, |instance| match instance.call(to, input) {
-        Ok(verdict) => (Ok(verdict), true),
-        Err((failure, sound)) => (Err(failure), sound),
+    let called = instances.with(tenant, version, &step.config, |instance| {
+        let called = instance.call(to, input);
+        tell(&version.plugin, instance.take_log());
+        match called {
+            Ok(verdict) => (Ok(verdict), true),
+            Err((failure, sound)) => (Err(failure), sound),
+        }
     });
     match called {
         Ok(Ok(Verdict::Emit(output))) => Ok(checked(output).map(Verdict::Emit)),
         Ok(other) => Ok(other),
         Err(PluginError::Guest(failure)) => Ok(Err(failure)),
         Err(error) => Err(error),
+    }
+}
+
+fn tell(plugin: &str, log: CallLog) {
+    for LogLine { level, message } in log.lines {
+        tracing::debug!(target: "jackfield::plugin::log", plugin, level, "{message}");
+    }
+    if log.dropped > 0 {
+        tracing::debug!(target: "jackfield::plugin::log", plugin, dropped = log.dropped, "logged more than is kept");
     }
 }
 

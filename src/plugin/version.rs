@@ -51,7 +51,7 @@ impl Version {
         let component = Component::from_binary(engine, wasm)
             .map_err(|error| PluginError::NotAComponent(first_line(&format!("{error:#}"))))?;
         let linked = Linked::new(engine, &component)?;
-        let about = linked.instantiate(engine, &limits, plugin.to_owned())?.describe().map_err(|failure| {
+        let about = linked.instantiate(engine, &limits)?.describe().map_err(|failure| {
             PluginError::Guest(Failure { message: format!("describe {}", failure.message), ..failure })
         })?;
         let patterns = if about.events.is_empty() {
@@ -83,7 +83,7 @@ impl Version {
     /// # Errors
     /// [`PluginError::Busy`] is ours; a [`PluginError::Guest`] holds the plugin's own words under the code `config`.
     pub fn instantiate(&self, config: &str) -> Result<Instance, PluginError> {
-        let mut instance = self.linked.instantiate(&self.engine, &self.limits, self.plugin.clone())?;
+        let mut instance = self.linked.instantiate(&self.engine, &self.limits)?;
         match instance.configure(config) {
             Ok(Ok(())) => Ok(instance),
             Ok(Err(words)) => Err(PluginError::Guest(Failure::new("config", words))),

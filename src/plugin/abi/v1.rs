@@ -9,7 +9,7 @@ use wasmtime::{
 
 use crate::plugin::{
     Failure, Limits, PluginError,
-    call::{About, Destination, Emitted, Input, Verdict},
+    call::{About, CallLog, Destination, Emitted, Input, LogLine, Verdict},
     engine::{thread_cpu, ticks},
 };
 
@@ -75,9 +75,8 @@ pub struct Host {
     deadline: Duration,
     /// CPU and wall time at the call's first tick, once there was one.
     first_tick: Option<(Duration, Instant)>,
-    log_lines: usize,
+    log: CallLog,
     log_bytes: usize,
-    label: String,
 }
 
 impl Linked {
@@ -105,7 +104,7 @@ impl Linked {
 
     /// # Errors
     /// [`PluginError::Busy`] when the pool has no room, a [`PluginError::Guest`] when the guest's start traps.
-    pub fn instantiate(&self, engine: &Engine, limits: &Limits, label: String) -> Result<Instance, PluginError> {
+    pub fn instantiate(&self, engine: &Engine, limits: &Limits) -> Result<Instance, PluginError> {
         let host = Host {
             max_memory_bytes: limits.max_memory_bytes,
             memory_bytes: 0,
@@ -113,9 +112,8 @@ impl Linked {
             time_ms: 0,
             deadline: limits.deadline,
             first_tick: None,
-            log_lines: 0,
+            log: CallLog::default(),
             log_bytes: 0,
-            label,
         };
         let mut store = Store::new(engine, host);
         store.limiter(|host| host);
@@ -225,12 +223,17 @@ impl Instance {
         }
     }
 
+    /// What the guest logged in the last call, also in one that failed.
+    pub fn take_log(&mut self) -> CallLog {
+        std::mem::take(&mut self.store.data_mut().log)
+    }
+
     fn begin(&mut self, time_ms: u64) {
         self.store.set_epoch_deadline(1);
         let host = self.store.data_mut();
         host.time_ms = time_ms;
         host.first_tick = None;
-        host.log_lines = 0;
+        host.log = CallLog::default();
         host.log_bytes = 0;
         host.refused_memory = false;
     }
@@ -318,10 +321,11 @@ impl types::Host for Host {}
 
 impl log::Host for Host {
     fn write(&mut self, level: String, message: String) {
-        self.log_lines += 1;
-        self.log_bytes += message.len();
-        if self.log_lines <= MAX_LOG_LINES && self.log_bytes <= MAX_LOG_BYTES {
-            tracing::debug!(target: "jackfield::plugin::log", plugin = %self.label, level, "{message}");
+        self.log_bytes += level.len() + message.len();
+        if self.log.lines.len() < MAX_LOG_LINES && self.log_bytes <= MAX_LOG_BYTES {
+            self.log.lines.push(LogLine { level, message });
+        } else {
+            self.log.dropped += 1;
         }
     }
 }
