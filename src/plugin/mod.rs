@@ -18,6 +18,7 @@ mod engine;
 mod headers;
 mod instances;
 mod registry;
+mod rehearsal;
 mod reload;
 mod run;
 mod socket_chains;
@@ -27,10 +28,11 @@ mod version;
 
 use std::time::Duration;
 
-pub use call::{Destination, Emitted};
+pub use call::{About, CallLog, Destination, Emitted, LogLine, Verdict};
 pub use chain::{Chain, ChainSpec, OnError, Pins};
 pub use headers::check_header;
 pub use registry::{PluginInfo, Plugins};
+pub use rehearsal::{Rehearsal, Rehearsed};
 pub use reload::PluginFolder;
 pub use run::{Applied, Rendered, socket_data};
 pub use socket_chains::{PutChainError, SocketChains};

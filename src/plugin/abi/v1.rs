@@ -228,6 +228,11 @@ impl Instance {
         std::mem::take(&mut self.store.data_mut().log)
     }
 
+    /// What its memories hold together; they never shrink.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes
+    }
+
     fn begin(&mut self, time_ms: u64) {
         self.store.set_epoch_deadline(1);
         let host = self.store.data_mut();
