@@ -178,6 +178,25 @@ pub fn cargo_home() -> Option<PathBuf> {
     set.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
 }
 
+/// Where `scripts/setup` puts the tools that it installs.
+pub fn tools_folder() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("JACKFIELD_CACHE").or_else(|| {
+        let caches = set("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+        caches.map(|caches| caches.join("jackfield"))
+    })
+}
+
+/// Where files that are soon removed belong.
+pub fn temp_dir() -> PathBuf {
+    std::env::temp_dir()
+}
+
+/// The folders that programs are looked for in.
+pub fn program_folders() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
 /// DATABASE_URL, or the parts that older deployments name one by one.
 fn read_database(r: &mut Reader, settings: &DatabaseSettings) -> Option<Location> {
     let is_set = |value: &Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());

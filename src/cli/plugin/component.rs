@@ -5,6 +5,8 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 
 /// What Rust is built for.
 pub const TARGET: &str = "wasm32-unknown-unknown";
+/// What a plugin may import, of our package.
+const IMPORTS: [&str; 4] = ["types", "log", "secrets", "clock"];
 
 /// Makes a component of a core module; what is one already stays as it is.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
@@ -15,7 +17,7 @@ pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
     let (_, metadata) = wit_component::metadata::decode(module).context("failed to read the module")?;
     ensure!(
         !metadata.resolve.worlds[metadata.world].exports.is_empty(),
-        "the module exports no plugin: use the jackfield-plugin crate (`export!`) or wit-bindgen"
+        "the module exports no plugin: a crate ends with `export!` of jackfield-plugin; `jackfield plugin new` shows how"
     );
     let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| {
@@ -27,25 +29,35 @@ pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
     })
 }
 
+/// A build flag for each toolchain, since the import alone does not tell which one it was.
 fn wasi_hint() -> String {
     format!(
-        "plugins have no WASI: build for {TARGET}, and remove what uses files, network, environment or random numbers"
+        "plugins have no WASI. `jackfield plugin build` leaves it out; by hand, build Rust for {TARGET}, JavaScript with \
+         --stub-wasi (in jco --backend-qjs-stub-wasi), Python with --stub-wasi, and let nothing use files, network, \
+         environment, standard output or random numbers"
     )
 }
 
 /// What a component is to the router.
 #[derive(Debug, PartialEq)]
 pub struct Shape {
-    worlds: Vec<&'static str>,
-    imports: Vec<String>,
+    pub worlds: Vec<&'static str>,
+    pub imports: Vec<String>,
 }
 
 impl Shape {
+    /// # Errors
+    /// Why no server takes it, and what to do.
     pub fn of(component: &[u8]) -> Result<Self> {
+        match component.get(..8) {
+            Some(b"\0asm\x01\0\0\0") => bail!("it is a core module, not a component: run `jackfield plugin build`"),
+            Some([0, b'a', b's', b'm', .., 1, 0]) => {}
+            _ => bail!("it is no WebAssembly: make a component with `jackfield plugin build`"),
+        }
         let DecodedWasm::Component(resolve, world) =
-            wit_component::decode(component).context("failed to read it back")?
+            wit_component::decode(component).context("the component cannot be read")?
         else {
-            bail!("the result is a WIT package, not a component");
+            bail!("it is a WIT package, not a component: run `jackfield plugin build`");
         };
         let world = &resolve.worlds[world];
         let imports = world.imports.keys().map(|key| resolve.name_world_key(key)).collect::<Vec<_>>();
@@ -55,8 +67,19 @@ impl Shape {
 
     /// From names like `jackfield:plugin/log@1.0.0`.
     fn from_names(imports: &[String], exports: &[String]) -> Result<Self> {
-        if let Some(wasi) = imports.iter().find(|name| name.starts_with("wasi:")) {
-            bail!("it imports {wasi}: {}", wasi_hint());
+        for name in imports {
+            ensure!(!name.starts_with("wasi:"), "it imports {name}: {}", wasi_hint());
+            ensure!(
+                ours(name).is_some_and(|name| IMPORTS.contains(&name)),
+                "it imports {name}, which nobody provides: a plugin may import log, secrets and clock of jackfield:plugin"
+            );
+        }
+        for name in imports.iter().chain(exports).filter(|name| ours(name).is_some()) {
+            ensure!(
+                name.split_once('@').is_some_and(|(_, version)| version.starts_with("1.0.")),
+                "it is made for {name}, and this Jackfield knows jackfield:plugin@1.0.0: build it with the `wit` folder \
+                 that `jackfield plugin new` writes"
+            );
         }
         let exports = |interface| exports.iter().any(|name| ours(name) == Some(interface));
         let mut worlds = Vec::new();
@@ -67,12 +90,14 @@ impl Shape {
             worlds.push("transform-plugin");
         }
         ensure!(
-            exports("lifecycle") && !worlds.is_empty(),
-            "it fits no world of jackfield:plugin: use the jackfield-plugin crate (`export!`) or wit-bindgen"
+            !worlds.is_empty(),
+            "it fits no world of jackfield:plugin, since it exports neither transformer nor filter: `jackfield plugin new` \
+             shows how"
         );
+        ensure!(exports("lifecycle"), "it exports no lifecycle (describe, configure), which every plugin has");
         // `types` holds no functions: it is imported by whoever names one of its records.
-        let imports = imports.iter().filter(|name| ours(name) != Some("types"));
-        Ok(Self { worlds, imports: imports.map(|name| ours(name).unwrap_or(name).to_owned()).collect() })
+        let imports = imports.iter().filter_map(|name| ours(name)).filter(|name| *name != "types");
+        Ok(Self { worlds, imports: imports.map(str::to_owned).collect() })
     }
 }
 
@@ -106,17 +131,25 @@ mod tests {
     }
 
     #[test]
-    fn wasi_and_foreign_worlds_are_refused_with_what_to_do() {
-        let exports = names(&["jackfield:plugin/lifecycle@1.0.0", "jackfield:plugin/filter@1.0.0"]);
-        let wasi = Shape::from_names(&names(&["wasi:cli/environment@0.2.0"]), &exports).unwrap_err();
-        assert!(wasi.to_string().contains("build for wasm32-unknown-unknown"), "{wasi}");
-        let foreign = Shape::from_names(&[], &names(&["other:thing/run"])).unwrap_err();
-        assert!(foreign.to_string().contains("jackfield-plugin crate"), "{foreign}");
+    fn what_no_server_takes_is_refused_with_what_to_do() {
+        let ours = |version: &str, interface: &str| format!("jackfield:plugin/{interface}@{version}");
+        let good = [ours("1.0.0", "lifecycle"), ours("1.0.0", "filter")];
+        let cases = [
+            (names(&["wasi:cli/environment@0.2.0"]), good.to_vec(), "--stub-wasi"),
+            (names(&["other:thing/run"]), good.to_vec(), "nobody provides"),
+            (vec![], vec![ours("2.0.0", "lifecycle"), ours("2.0.0", "filter")], "knows jackfield:plugin@1.0.0"),
+            (vec![], names(&["other:thing/run"]), "neither transformer nor filter"),
+            (vec![], vec![ours("1.0.0", "filter")], "no lifecycle"),
+        ];
+        for (imports, exports, words) in cases {
+            let refused = Shape::from_names(&imports, &exports).unwrap_err().to_string();
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
     }
 
     #[test]
     fn a_module_that_describes_no_world_is_refused() {
         let error = encode(b"\0asm\x01\0\0\0").unwrap_err();
-        assert!(format!("{error:#}").contains("jackfield-plugin crate"), "{error:#}");
+        assert!(format!("{error:#}").contains("jackfield-plugin"), "{error:#}");
     }
 }

@@ -318,7 +318,7 @@ impl ResourceLimiter for Host {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= 20_000)
+        Ok(desired <= 100_000)
     }
 }
 

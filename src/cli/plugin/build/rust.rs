@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::super::component::TARGET;
+use super::super::{component::TARGET, project::check_name};
 use crate::config::cargo_home;
 
 /// A crate that makes one component.
@@ -23,7 +23,6 @@ impl Crate {
     /// Reads the manifest as cargo sees it.
     pub fn find(folder: &Path) -> Result<Self> {
         let manifest = folder.join("Cargo.toml");
-        ensure!(manifest.is_file(), "no Cargo.toml in {}: name the folder of a plugin's crate", folder.display());
         let manifest = manifest.canonicalize().with_context(|| format!("failed to resolve {}", manifest.display()))?;
         let output = cargo(folder)
             .args(["metadata", "--no-deps", "--format-version", "1"])
@@ -41,11 +40,7 @@ impl Crate {
         let named = package["metadata"]["jackfield"]["name"].as_str().map(str::to_owned);
         let name = named.or_else(|| library["name"].as_str().map(|name| name.replace('_', "-")));
         let name = name.context("failed to read the library's name from cargo's metadata")?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        ensure!(
-            !name.is_empty() && name.chars().all(plain),
-            "`{name}` cannot name a plugin: use letters, digits, - and _ in package.metadata.jackfield.name"
-        );
+        check_name(&name).context("package.metadata.jackfield.name")?;
         Ok(Self { folder: folder.to_owned(), manifest, name })
     }
 
