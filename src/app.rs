@@ -21,11 +21,11 @@ use nodes::{Nodes, Online};
 
 use crate::{
     broadcaster::{Broadcaster, DOUBTFUL, Parts, Relay, SocketTraces},
-    config::{Config, PluginConfig, WebhookConfig},
+    config::{Config, WebhookConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
     keys::{KeyRing, KeySourceError},
-    plugin::{Limits, PluginError, PluginFolder, Plugins, SocketChains},
+    plugin::{PluginError, PluginFolder, Plugins, SocketChains},
     presence::{Announcer, Leases, Mail, Mailbox, MailboxConfig, Pace, Presence, Revocations},
     store::{OpenError, Store, StoreError, StoreTask},
     webhook::{
@@ -98,7 +98,7 @@ impl App {
             }
         }
         store.enter_node(&node).await?;
-        let plugins = Arc::new(Plugins::new(limits(&config.plugins), store.clone())?);
+        let plugins = Arc::new(Plugins::new(config.plugins.limits, store.clone())?);
         plugins.restore().await?;
         let mut folder = PluginFolder::new(plugins.clone(), config.plugins.dir.clone());
         folder.scan().await;
@@ -293,13 +293,4 @@ impl App {
 fn in_flight(config: &WebhookConfig) -> InFlight {
     let per_tenant = (config.max_in_flight * 3).div_ceil(4);
     InFlight { per_webhook: config.max_in_flight_per_endpoint, per_tenant }
-}
-
-fn limits(config: &PluginConfig) -> Limits {
-    Limits {
-        max_size_bytes: config.max_size_bytes,
-        max_memory_bytes: config.max_memory_bytes,
-        deadline: config.deadline,
-        max_output_bytes: config.max_output_bytes,
-    }
 }

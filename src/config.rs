@@ -15,11 +15,12 @@ use std::{
 use ipnet::IpNet;
 
 use reader::{Reader, duration, encryption_keys, name_server, number, size, text_or};
-pub use settings::{ClientSettings, DatabaseSettings, RedisSettings, Settings, TokenSettings};
+pub use settings::{ClientSettings, DatabaseSettings, PluginLimitSettings, RedisSettings, Settings, TokenSettings};
 pub use tokens::TokenConfig;
 
 use crate::{
     bus::{self, OfflineLimits, RedisLocation},
+    plugin::Limits,
     store::Location,
     vault::Vault,
     webhook::{Proxy, Retention, RetrySchedule},
@@ -78,10 +79,7 @@ pub struct WebhookConfig {
 #[derive(Debug, Clone)]
 pub struct PluginConfig {
     pub dir: PathBuf,
-    pub max_size_bytes: usize,
-    pub max_memory_bytes: usize,
-    pub deadline: Duration,
-    pub max_output_bytes: usize,
+    pub limits: Limits,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +103,16 @@ pub fn database(settings: &DatabaseSettings) -> Result<Location, Vec<String>> {
     let mut reader = Reader::default();
     let location = read_database(&mut reader, settings);
     reader.finish(location)
+}
+
+/// What a plugin may cost, for commands that run one without a server.
+///
+/// # Errors
+/// Every mistake, each a line that names the setting and says what to do.
+pub fn plugin_limits(settings: &PluginLimitSettings) -> Result<Limits, Vec<String>> {
+    let mut reader = Reader::default();
+    let limits = read_plugin_limits(&mut reader, settings);
+    reader.finish(limits)
 }
 
 impl LogConfig {
@@ -168,6 +176,25 @@ impl Config {
 pub fn cargo_home() -> Option<PathBuf> {
     let set = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     set.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+}
+
+/// Where `scripts/setup` puts the tools that it installs.
+pub fn tools_folder() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("JACKFIELD_CACHE").or_else(|| {
+        let caches = set("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+        caches.map(|caches| caches.join("jackfield"))
+    })
+}
+
+/// Where files that are soon removed belong.
+pub fn temp_dir() -> PathBuf {
+    std::env::temp_dir()
+}
+
+/// The folders that programs are looked for in.
+pub fn program_folders() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 /// DATABASE_URL, or the parts that older deployments name one by one.
@@ -285,12 +312,16 @@ fn read_webhooks(r: &mut Reader, settings: &Settings, offline_ttl: Option<Durati
 
 fn read_plugins(r: &mut Reader, settings: &Settings) -> Option<PluginConfig> {
     let dir = text_or(&settings.plugin_dir, "plugins/dist");
+    let limits = read_plugin_limits(r, &settings.plugin_limits);
+    Some(PluginConfig { dir: PathBuf::from(dir), limits: limits? })
+}
+
+fn read_plugin_limits(r: &mut Reader, settings: &PluginLimitSettings) -> Option<Limits> {
     let max_size = r.read("PLUGIN_MAX_SIZE", &settings.plugin_max_size, "32MiB", size);
     let max_memory = r.read("PLUGIN_MAX_MEMORY", &settings.plugin_max_memory, "64MiB", size);
     let deadline = r.read("PLUGIN_DEADLINE", &settings.plugin_deadline, "50ms", duration);
     let max_output = r.read("PLUGIN_MAX_OUTPUT", &settings.plugin_max_output, "1MiB", size);
-    Some(PluginConfig {
-        dir: PathBuf::from(dir),
+    Some(Limits {
         max_size_bytes: max_size?,
         max_memory_bytes: max_memory?,
         deadline: deadline?,
@@ -337,14 +368,17 @@ mod tests {
     fn defaults_hold_and_units_are_read() {
         let settings = Settings {
             ws_max_queue_bytes: Some("64KiB".into()),
-            plugin_deadline: Some("250ms".into()),
+            plugin_limits: PluginLimitSettings {
+                plugin_deadline: Some("250ms".into()),
+                ..PluginLimitSettings::default()
+            },
             webhook_dns: Some("10.0.0.2, [fd00::53]:5353".into()),
             ..Settings::default()
         };
         let config = Config::parse(&settings, Some(&"k".repeat(32))).unwrap();
         assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
         assert_eq!(config.sockets.max_queue_bytes, 65_536);
-        assert_eq!(config.plugins.deadline, Duration::from_millis(250));
+        assert_eq!(config.plugins.limits.deadline, Duration::from_millis(250));
         assert_eq!(config.webhooks.max_in_flight_per_endpoint, 16);
         let servers: Vec<String> = config.webhooks.name_servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["10.0.0.2:53", "[fd00::53]:5353"]);

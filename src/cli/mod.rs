@@ -33,7 +33,7 @@ enum Command {
     Token(Box<token::TokenArgs>),
     /// Show the events of a running server as they come
     Tail(Box<tail::TailArgs>),
-    /// Build plugins
+    /// Make, build, check, run and upload plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
 }

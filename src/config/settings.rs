@@ -83,18 +83,8 @@ pub struct Settings {
     /// Folder of components that every tenant may use, watched [default: plugins/dist]
     #[arg(long, env = "PLUGIN_DIR")]
     pub plugin_dir: Option<String>,
-    /// Largest component [default: 32MiB]
-    #[arg(long, env = "PLUGIN_MAX_SIZE")]
-    pub plugin_max_size: Option<String>,
-    /// Memory of one instance, summed over its memories [default: 64MiB]
-    #[arg(long, env = "PLUGIN_MAX_MEMORY")]
-    pub plugin_max_memory: Option<String>,
-    /// CPU time of one call [default: 50ms]
-    #[arg(long, env = "PLUGIN_DEADLINE")]
-    pub plugin_deadline: Option<String>,
-    /// Largest answer of one call [default: 1MiB]
-    #[arg(long, env = "PLUGIN_MAX_OUTPUT")]
-    pub plugin_max_output: Option<String>,
+    #[command(flatten)]
+    pub plugin_limits: PluginLimitSettings,
     /// Time from a stop signal to the exit [default: 5s]
     #[arg(long, env = "SHUTDOWN_GRACE")]
     pub shutdown_grace: Option<String>,
@@ -179,6 +169,23 @@ pub struct RedisSettings {
     /// The number of the database [default: 0]
     #[arg(long, env = "REDIS_DB")]
     pub redis_db: Option<String>,
+}
+
+/// What one plugin may cost: the server's bounds, and those of an author's rehearsals.
+#[derive(Debug, Default, Clone, Args)]
+pub struct PluginLimitSettings {
+    /// Largest component [default: 32MiB]
+    #[arg(long, env = "PLUGIN_MAX_SIZE")]
+    pub plugin_max_size: Option<String>,
+    /// Memory of one instance, summed over its memories [default: 64MiB]
+    #[arg(long, env = "PLUGIN_MAX_MEMORY")]
+    pub plugin_max_memory: Option<String>,
+    /// CPU time of one call [default: 50ms]
+    #[arg(long, env = "PLUGIN_DEADLINE")]
+    pub plugin_deadline: Option<String>,
+    /// Largest answer of one call [default: 1MiB]
+    #[arg(long, env = "PLUGIN_MAX_OUTPUT")]
+    pub plugin_max_output: Option<String>,
 }
 
 /// How a command meets a running server.

@@ -12,8 +12,8 @@ use super::{Limits, PluginError};
 const TICK: Duration = Duration::from_millis(1);
 /// Instances that may live at once, over all tenants.
 pub const MAX_INSTANCES: u32 = 1_000;
-/// A toolchain may put several core modules into one component: QuickJS makes 11.
-const MAX_CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// A toolchain may put several core modules into one component: QuickJS makes 11, Python 38.
+const MAX_CORE_INSTANCES_PER_COMPONENT: u32 = 48;
 /// Guests that recurse overflow this, not the thread, which has 4 MiB.
 const MAX_WASM_STACK: usize = 512 << 10;
 
@@ -22,14 +22,16 @@ const MAX_WASM_STACK: usize = 512 << 10;
 pub fn engine(limits: &Limits) -> Result<Engine, PluginError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(MAX_INSTANCES)
-        .total_core_instances(MAX_INSTANCES * 4)
+        .total_core_instances(MAX_INSTANCES * 12)
         .total_memories(MAX_INSTANCES * 2)
         .total_tables(MAX_INSTANCES * 4)
         .max_core_instances_per_component(MAX_CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(2)
-        .max_tables_per_component(8)
+        .max_memories_per_component(3)
+        .max_tables_per_component(16)
         .max_memory_size(limits.max_memory_bytes)
-        .table_elements(20_000)
+        .table_elements(100_000)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(2 << 20)
         // An instance that is dropped gives its pages back, but for these: enough for a small guest to start warm.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(64 << 10)

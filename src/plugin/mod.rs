@@ -20,6 +20,7 @@ mod info;
 mod instances;
 mod owner;
 mod registry;
+mod rehearsal;
 mod reload;
 mod run;
 mod socket_chains;
@@ -31,12 +32,13 @@ mod version;
 
 use std::time::Duration;
 
-pub use call::{Destination, Emitted};
+pub use call::{About, CallLog, Destination, Emitted, LogLine, Verdict};
 pub use chain::{Chain, ChainSpec, OnError, Pins};
 pub use headers::check_header;
 pub use info::{PluginDetails, PluginInfo};
 pub use owner::{PluginId, PluginName};
 pub use registry::Plugins;
+pub use rehearsal::{Rehearsal, Rehearsed};
 pub use reload::PluginFolder;
 pub use run::{Applied, Rendered, socket_data};
 pub use socket_chains::{PutChainError, SocketChains};

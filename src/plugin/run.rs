@@ -201,7 +201,7 @@ fn tell(plugin: &str, log: CallLog) {
     }
 }
 
-fn input<'a>(event: &'a Event, data: &'a str, attributes: &'a [(String, String)]) -> Input<'a> {
+pub(super) fn input<'a>(event: &'a Event, data: &'a str, attributes: &'a [(String, String)]) -> Input<'a> {
     Input {
         id: event.id.as_str(),
         event_type: event.event_type.as_str(),

@@ -221,6 +221,11 @@ impl Instance {
         std::mem::take(&mut self.store.data_mut().log)
     }
 
+    /// What its memories hold together; they never shrink.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes
+    }
+
     fn begin(&mut self, time_ms: u64) {
         self.store.set_epoch_deadline(1);
         let host = self.store.data_mut();
@@ -306,7 +311,7 @@ impl ResourceLimiter for Host {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= 20_000)
+        Ok(desired <= 100_000)
     }
 }
 
