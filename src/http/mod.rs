@@ -6,6 +6,7 @@ mod cloudevents;
 mod deliveries;
 mod events;
 mod health;
+mod plugin_runs;
 mod plugins;
 mod presence;
 mod problem;
@@ -79,6 +80,8 @@ pub fn router(api: Api, sockets: Router) -> Router {
         .route("/plugins/shared/{name}/active", put(plugins::not_yours))
         .route("/plugins/{name}", get(plugins::show).put(plugins::upload).delete(plugins::delete))
         .route("/plugins/{name}/active", put(plugins::choose))
+        .route("/plugins/shared/{name}/run", post(plugin_runs::run_shared))
+        .route("/plugins/{name}/run", post(plugin_runs::run))
         .route("/sockets/chain", get(plugins::chain).put(plugins::put_chain))
         .merge(presence_routes());
     Router::new()

@@ -122,7 +122,7 @@ async fn tell(api: &Api, who: &Identity) {
     api.relay.tell(Control::Plugins { tenant_id: who.tenant.to_string() }).await;
 }
 
-fn no_such(name: &impl std::fmt::Display) -> Problem {
+pub(super) fn no_such(name: &impl std::fmt::Display) -> Problem {
     Problem::not_found(format!("there is no plugin {name}; GET /api/v1/plugins lists those that there are"))
 }
 

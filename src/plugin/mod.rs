@@ -14,6 +14,7 @@
 mod abi;
 mod call;
 mod chain;
+mod dry_run;
 mod engine;
 mod headers;
 mod info;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 pub use call::{About, CallLog, Destination, Emitted, LogLine, Verdict};
 pub use chain::{Chain, ChainSpec, OnError, Pins};
+pub use dry_run::{DryRun, DryRunReport};
 pub use headers::check_header;
 pub use info::{PluginDetails, PluginInfo};
 pub use owner::{PluginId, PluginName};

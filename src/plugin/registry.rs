@@ -8,7 +8,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 use wasmtime::Engine;
 
 use super::{
@@ -42,6 +45,8 @@ pub struct Plugins {
     pub(super) moving: Mutex<()>,
     /// Told when the database may say something new of a tenant's plugin.
     pub(super) look: Notify,
+    /// Turns at dry runs: they take CPU from events, so one at a time.
+    pub(super) dry_runs: Semaphore,
 }
 
 pub struct Plugin {
@@ -94,6 +99,7 @@ impl Plugins {
             plugins: RwLock::default(),
             moving: Mutex::default(),
             look: Notify::new(),
+            dry_runs: Semaphore::new(1),
         })
     }
 

@@ -78,7 +78,10 @@ impl Rehearsal {
 
     /// `transform-plugin` or `filter-plugin`.
     pub fn world(&self) -> &'static str {
-        self.version.world()
+        match self.version.exports.iter().any(|name| name.starts_with("jackfield:plugin/transformer@")) {
+            true => "transform-plugin",
+            false => "filter-plugin",
+        }
     }
 
     /// Whether the plugin's own patterns take events of this type: a chain skips it for others.
@@ -109,6 +112,19 @@ impl Rehearsed {
             Ok(Verdict::Drop(_)) => "drop",
             Err(_) => "fail",
         }
+    }
+}
+
+impl Rehearsed {
+    /// Bytes that its answer and its log hold.
+    pub fn size(&self) -> usize {
+        let answer = match &self.answer {
+            Ok(Verdict::Emit(output)) => output.size(),
+            Ok(Verdict::Drop(reason)) => reason.as_ref().map_or(0, String::len),
+            Ok(Verdict::Pass) => 0,
+            Err(failure) => failure.code.len() + failure.message.len(),
+        };
+        answer + self.logs.lines.iter().map(|line| line.level.len() + line.message.len()).sum::<usize>()
     }
 }
 
