@@ -23,6 +23,7 @@ mod database_file;
 mod delivery_records;
 mod dialling;
 mod disabling;
+mod dry_runs;
 mod duplicates;
 mod exact_bytes;
 mod hostile_guests;
