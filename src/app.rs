@@ -174,7 +174,7 @@ impl App {
             tokio::spawn(nodes::obey(
                 ends.controls,
                 deliverer.clone(),
-                socket_chains.clone(),
+                (plugins.clone(), socket_chains.clone()),
                 (revocations.clone(), hub.clone()),
                 announcer.clone(),
                 stop_background.clone(),
@@ -183,6 +183,7 @@ impl App {
             tokio::spawn(folder.watch(stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_notices(notices_received, stop_background.clone())),
             tokio::spawn(socket_chains.clone().keep_fresh(stop_background.clone())),
+            tokio::spawn(plugins.clone().keep_fresh(stop_background.clone())),
             tokio::spawn(keep_house(deliverer.clone(), config.webhooks.retention, stop_background.clone())),
         ];
         if let (Some(bus), Some(messages)) = (&bus, messages) {

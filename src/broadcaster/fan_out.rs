@@ -72,7 +72,7 @@ impl Broadcaster {
                 },
                 Rendered::Failed { plugin, version, failure, applied } => break (plugin, version, failure, applied),
                 Rendered::NotReady { reason } if Instant::now() >= not_ready_until => {
-                    break (chain.steps[0].plugin.clone(), 0, Failure::new("not-ready", reason), Vec::new());
+                    break (chain.first_plugin(), 0, Failure::new("not-ready", reason), Vec::new());
                 }
                 Rendered::NotReady { .. } => tokio::time::sleep(NOT_READY_PAUSE).await,
             }

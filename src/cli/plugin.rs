@@ -44,7 +44,7 @@ pub fn run(command: PluginCommand) -> Result<()> {
 
 /// A size for people, to a tenth.
 fn size(bytes: usize) -> String {
-    let (tenths, unit) = if bytes < 1 << 20 { (bytes * 10 >> 10, "KiB") } else { (bytes * 10 >> 20, "MiB") };
+    let (tenths, unit) = if bytes < 1 << 20 { ((bytes * 10) >> 10, "KiB") } else { ((bytes * 10) >> 20, "MiB") };
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 

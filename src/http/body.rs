@@ -61,7 +61,7 @@ impl FromRequest<Api> for Text {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let media_type = media_type(request.headers());
+        let media_type = media_type(request.headers()).unwrap_or_else(|| "application/json".to_owned());
         let bytes = Bytes::from_request(request, api).await.map_err(|rejection| match rejection {
             BytesRejection::FailedToBufferBody(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Problem::too_large(format!("a request is at most {MAX_REQUEST_BYTES} bytes long"))
@@ -72,9 +72,10 @@ impl FromRequest<Api> for Text {
     }
 }
 
-fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+/// Without parameters, lower case; none where the client named none.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 /// The query of a list.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 
 pub use auth::{Identity, Role, Tokens, bearer, issue};
@@ -75,8 +75,10 @@ pub fn router(api: Api, sockets: Router) -> Router {
         .route("/deliveries/{id}/retry", post(deliveries::retry))
         .route("/plugins", get(plugins::list))
         // A shared plugin's slash is unescaped in the path.
-        .route("/plugins/shared/{name}", get(plugins::show_shared))
-        .route("/plugins/{name}", get(plugins::show))
+        .route("/plugins/shared/{name}", get(plugins::show_shared).put(plugins::not_yours).delete(plugins::not_yours))
+        .route("/plugins/shared/{name}/active", put(plugins::not_yours))
+        .route("/plugins/{name}", get(plugins::show).put(plugins::upload).delete(plugins::delete))
+        .route("/plugins/{name}/active", put(plugins::choose))
         .route("/sockets/chain", get(plugins::chain).put(plugins::put_chain))
         .merge(presence_routes());
     Router::new()

@@ -1,32 +1,175 @@
-//! Plugins as tenants see them, and the chain before their sockets.
+//! Plugins as tenants see them, upload and choose them, and the chain before their sockets.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{Path, State},
+    body::{Bytes, HttpBody},
+    extract::{Path, RawQuery, Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{
     Api, Identity, Problem,
     auth::AdminUser,
-    body::{Page, Text},
+    body::{Page, Text, media_type},
 };
-use crate::{bus::Control, plugin::PluginInfo};
+use crate::{
+    bus::Control,
+    event::Invalid,
+    plugin::{PluginError, PluginInfo, PluginName},
+};
+
+/// In which a component must have come.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub async fn list(who: Identity, State(api): State<Api>) -> Json<Page<PluginInfo>> {
     Page::whole(api.plugins.list(&who.tenant))
 }
 
-pub async fn show_shared(who: Identity, api: State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+pub async fn show_shared(who: Identity, api: State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
     show(who, api, Path(format!("shared/{name}"))).await
 }
 
-pub async fn show(who: Identity, State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    let info = api.plugins.info(&who.tenant, &name).ok_or_else(|| Problem::not_found("there is no such plugin"))?;
-    Ok(Json(json!(info)))
+pub async fn show(who: Identity, State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+    // What can be no plugin's name is none.
+    let name = PluginName::parse(&name).map_err(|_| no_such(&name))?;
+    let details = api.plugins.details(&who.tenant, &name).await?.ok_or_else(|| no_such(&name))?;
+    Ok(Json(details).into_response())
+}
+
+/// A new version: 201, or 200 where a version with the same bytes was there.
+pub async fn upload(
+    AdminUser(who): AdminUser,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Problem> {
+    let name = own(&name)?;
+    let activate = wants_active(query.as_deref())?;
+    let wasm = component(request, api.plugins.limits().max_size_bytes).await?;
+    let uploaded = api.plugins.upload(&who.tenant, &name, wasm, activate).await?;
+    tell(&api, &who).await;
+    let status = if uploaded.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(uploaded)).into_response())
+}
+
+/// Lets another version serve: the way back, or forward.
+pub async fn choose(
+    AdminUser(who): AdminUser,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    body: Text,
+) -> Result<Response, Problem> {
+    let name = own(&name)?;
+    let mut fields = body.fields()?;
+    let version = fields.number("version", 1..=u64::from(u32::MAX));
+    let version = fields.require("version", version);
+    fields.finish()?;
+    let version = version.and_then(|version| u32::try_from(version).ok()).unwrap_or_default();
+    match api.plugins.choose(&who.tenant, &name, version).await {
+        Err(PluginError::Unknown(_)) => return Err(no_such(&name)),
+        Err(PluginError::Gone { .. }) => {
+            return Err(Problem::not_found(format!(
+                "there is no version {version} of {name}; GET /api/v1/plugins/{name} lists those that there are"
+            )));
+        }
+        chosen => chosen?,
+    }
+    tell(&api, &who).await;
+    show(who, State(api), Path(name.to_string())).await
+}
+
+/// Removes all versions, unless a chain uses them.
+pub async fn delete(
+    AdminUser(who): AdminUser,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let name = own(&name)?;
+    // As all nodes have set them by now.
+    api.webhooks.refresh().await?;
+    api.socket_chains.refresh().await?;
+    let webhooks = api.webhooks.list(&who.tenant);
+    let using = webhooks.iter().filter(|webhook| webhook.chain.uses(&who.tenant, &name));
+    let mut users: Vec<String> = using.map(|webhook| format!("webhook {}", webhook.id)).collect();
+    if api.socket_chains.of(&who.tenant).uses(&who.tenant, &name) {
+        users.push("the sockets chain".to_owned());
+    }
+    if !users.is_empty() {
+        let detail = format!("{name} is used by {}; take it out of these chains first", users.join(", "));
+        return Err(Problem::conflict("plugin_in_use", detail));
+    }
+    if !api.plugins.delete(&who.tenant, &name).await? {
+        return Err(no_such(&name));
+    }
+    tell(&api, &who).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The operator's are not the tenants' to change.
+pub async fn not_yours(AdminUser(_): AdminUser) -> Problem {
+    Problem::forbidden(
+        "shared plugins are the operator's: they come from PLUGIN_DIR. Upload your own under a name without `shared/`",
+    )
+}
+
+async fn tell(api: &Api, who: &Identity) {
+    api.relay.tell(Control::Plugins { tenant_id: who.tenant.to_string() }).await;
+}
+
+fn no_such(name: &impl std::fmt::Display) -> Problem {
+    Problem::not_found(format!("there is no plugin {name}; GET /api/v1/plugins lists those that there are"))
+}
+
+/// The name of a tenant's own plugin, for one that may be made.
+fn own(name: &str) -> Result<PluginName, Problem> {
+    let parsed =
+        PluginName::parse(name).and_then(|name| if name.is_shared() { Err("must have no slash") } else { Ok(name) });
+    Ok(parsed.map_err(|why| Invalid::field("name", why))?)
+}
+
+fn wants_active(query: Option<&str>) -> Result<bool, Problem> {
+    let mut activate = true;
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        activate = match (&*name, &*value) {
+            ("activate", "true") => true,
+            ("activate", "false") => false,
+            ("activate", _) => return Err(Invalid::field("activate", "must be `true` or `false`").into()),
+            _ => return Err(Invalid::field(&*name, "is not a parameter of an upload").into()),
+        };
+    }
+    Ok(activate)
+}
+
+/// The body, read no further than a component may be long.
+async fn component(request: Request, max_bytes: usize) -> Result<Bytes, Problem> {
+    let media_type = media_type(request.headers());
+    if media_type.as_deref() != Some("application/wasm") {
+        return Err(Problem::unsupported_media_type("send the component with `content-type: application/wasm`"));
+    }
+    let too_large = || Problem::too_large(format!("a component is at most {max_bytes} bytes long (PLUGIN_MAX_SIZE)"));
+    if request.body().size_hint().lower() > max_bytes as u64 {
+        return Err(too_large());
+    }
+    let read = axum::body::to_bytes(request.into_body(), max_bytes);
+    match tokio::time::timeout(UPLOAD_TIMEOUT, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_long(&error) => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::bad_request("broken_body", error.to_string())),
+        Err(_) => {
+            let detail = format!("the component was not sent within {} s", UPLOAD_TIMEOUT.as_secs());
+            Err(Problem::bad_request("slow_body", detail))
+        }
+    }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
 pub async fn chain(AdminUser(who): AdminUser, State(api): State<Api>) -> Json<ShownChain> {

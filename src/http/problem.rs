@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     broadcaster::PublishError,
     event::{DraftError, FieldError, Invalid},
-    plugin::PutChainError,
+    plugin::{PluginError, PutChainError, UploadError},
     store::StoreError,
     webhook::ChangeError,
 };
@@ -177,6 +177,39 @@ impl From<PutChainError> for Problem {
         match error {
             PutChainError::Invalid(invalid) => invalid.into(),
             PutChainError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PluginError> for Problem {
+    fn from(error: PluginError) -> Self {
+        let refused = |code| {
+            let invalid = Invalid::field("component", error.to_string());
+            Self { code, ..invalid.into() }
+        };
+        match &error {
+            PluginError::TooLarge { .. } => Self::too_large(error.to_string()),
+            PluginError::NotAComponent(_) => refused("not_a_component"),
+            PluginError::Imports(_) => refused("imports_refused"),
+            PluginError::World(_) => refused("no_known_world"),
+            PluginError::Guest(_) => refused("describe_failed"),
+            PluginError::Unknown(_) | PluginError::Gone { .. } => Self::not_found(error.to_string()),
+            PluginError::Busy => Self::unavailable("plugins_busy", error.to_string()),
+            PluginError::Engine(why) => {
+                tracing::error!("an upload was not compiled, and not for its own fault: {why}");
+                Self::unavailable("compiler_unavailable", "the component could not be compiled now; send it again")
+            }
+            PluginError::Store(store) => store.clone().into(),
+        }
+    }
+}
+
+impl From<UploadError> for Problem {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Plugin(error) => error.into(),
+            UploadError::TooManyPlugins => Self::conflict("too_many_plugins", error.to_string()),
+            UploadError::TooManyBytes { .. } => Self::conflict("too_many_bytes", error.to_string()),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{instances::StepConfig, version::Version};
+use super::{PluginId, PluginName, instances::StepConfig, version::Version};
 use crate::event::{EventType, Fields, Invalid, Patterns, TenantId};
 
 const MAX_STEPS: usize = 10;
@@ -29,7 +29,7 @@ pub enum OnError {
 
 #[derive(Debug, Clone)]
 pub struct StepSpec {
-    pub plugin: String,
+    pub plugin: PluginName,
     pub events: Patterns,
     pub config: String,
     pub on_error: OnError,
@@ -70,7 +70,7 @@ impl ChainSpec {
             .0
             .iter()
             .map(|step| StepText {
-                plugin: &step.plugin,
+                plugin: step.plugin.to_string(),
                 events: step.events.texts(),
                 config: serde_json::from_str(&step.config).ok(),
                 on_error: step.on_error,
@@ -87,7 +87,7 @@ impl ChainSpec {
 /// A step as it is stored: its configuration byte for byte.
 #[derive(Serialize)]
 struct StepText<'a> {
-    plugin: &'a str,
+    plugin: String,
     events: Vec<String>,
     config: Option<&'a RawValue>,
     on_error: OnError,
@@ -96,7 +96,7 @@ struct StepText<'a> {
 fn parse_step(json: &str) -> Result<StepSpec, Invalid> {
     let mut fields: Fields =
         serde_json::from_str(json).map_err(|_| Invalid::field("plugin", "each step must be an object"))?;
-    let plugin = fields.optional::<String>("plugin", "the name of a plugin");
+    let plugin = fields.text("plugin", PluginName::parse);
     let plugin = fields.require("plugin", plugin);
     let texts = fields.optional::<Vec<String>>("events", "a list of patterns");
     let events = match texts.map(|texts| Patterns::parse(texts.iter().map(String::as_str))) {
@@ -117,38 +117,34 @@ fn parse_step(json: &str) -> Result<StepSpec, Invalid> {
         _ => Err("must be `fail` or `pass`"),
     });
     fields.finish()?;
-    Ok(StepSpec { plugin: plugin.unwrap_or_default(), events, config, on_error: on_error.unwrap_or(OnError::Fail) })
+    // Finished: it is there.
+    let plugin = plugin.ok_or_else(|| Invalid::field("plugin", "is required"))?;
+    Ok(StepSpec { plugin, events, config, on_error: on_error.unwrap_or(OnError::Fail) })
 }
 
-/// A step bound to the version that serves it. The registry moves the pointer; everybody else reads it.
+/// A step that runs.
 pub struct Step {
-    pub tenant: TenantId,
-    pub plugin: String,
+    pub plugin: PluginId,
     pub events: Patterns,
     pub config: StepConfig,
     pub on_error: OnError,
-    pub current: ArcSwapOption<Version>,
+    /// Under which its version is fixed with a delivery.
+    pub pin_key: String,
     /// Why the step is not on the plugin's active version, if it is not.
     held_back: Mutex<Option<String>>,
 }
 
 impl Step {
-    pub(super) fn new(tenant: &TenantId, spec: &StepSpec) -> Self {
+    fn new(tenant: &TenantId, spec: &StepSpec) -> Self {
+        let (plugin, config) = (spec.plugin.of(tenant), StepConfig::new(&spec.config));
         Self {
-            tenant: tenant.clone(),
-            plugin: spec.plugin.clone(),
+            pin_key: format!("{plugin}#{:016x}", config.id),
+            plugin,
             events: spec.events.clone(),
-            config: StepConfig::new(&spec.config),
+            config,
             on_error: spec.on_error,
-            current: ArcSwapOption::empty(),
             held_back: Mutex::new(None),
         }
-    }
-
-    /// Moves to a version that has accepted the configuration.
-    pub(super) fn serve(&self, version: Arc<Version>) {
-        self.hold_back(None);
-        self.current.store(Some(version));
     }
 
     pub(super) fn why_held_back(&self) -> Option<String> {
@@ -159,40 +155,89 @@ impl Step {
         *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    pub fn pin_key(&self) -> String {
-        format!("{}#{:016x}", self.plugin, self.config.id)
-    }
-
     /// Whether the step runs for this type, as far as the chain says.
     pub fn takes(&self, event_type: &EventType) -> bool {
         self.events.match_any(event_type)
     }
 }
 
+/// The versions that serve the steps of a chain, by place; none where a plugin is not there yet.
+pub(super) type Serving = Vec<Option<Arc<Version>>>;
+
+/// A chain that is bound: the registry knows it as long as anybody does.
+pub(super) struct Bound {
+    pub tenant: TenantId,
+    pub steps: Box<[Arc<Step>]>,
+    /// One pointer for all steps, so that no event sees half of a swap. The registry moves it; everybody else reads it once
+    /// per event.
+    serving: ArcSwap<Serving>,
+}
+
+impl Bound {
+    pub(super) fn new(tenant: &TenantId, spec: &ChainSpec) -> Self {
+        let steps: Box<[_]> = spec.0.iter().map(|step| Arc::new(Step::new(tenant, step))).collect();
+        let serving = ArcSwap::from_pointee(vec![None; steps.len()]);
+        Self { tenant: tenant.clone(), steps, serving }
+    }
+
+    pub(super) fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    pub(super) fn serve(&self, versions: Serving) {
+        self.serving.store(Arc::new(versions));
+    }
+
+    /// The places of the steps that use a plugin.
+    pub(super) fn places_of(&self, plugin: &PluginId) -> impl Iterator<Item = usize> {
+        self.steps.iter().enumerate().filter(move |(_, step)| step.plugin == *plugin).map(|(n, _)| n)
+    }
+}
+
 /// A chain ready to run. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Chain {
-    pub steps: Arc<[Arc<Step>]>,
+    /// None: it has no steps.
+    pub(super) bound: Option<Arc<Bound>>,
 }
 
 impl Chain {
+    pub(super) fn steps(&self) -> &[Arc<Step>] {
+        self.bound.as_ref().map_or(&[], |bound| &bound.steps)
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps().is_empty()
+    }
+
+    /// The plugin of the first step, for words about a chain that could not run.
+    pub fn first_plugin(&self) -> String {
+        self.steps().first().map(|step| step.plugin.to_string()).unwrap_or_default()
+    }
+
+    /// Whether a step uses what this tenant calls so.
+    pub fn uses(&self, tenant: &TenantId, name: &PluginName) -> bool {
+        let plugin = name.of(tenant);
+        self.steps().iter().any(|step| step.plugin == plugin)
     }
 
     /// Whether any step may run for this type.
     pub fn takes(&self, event_type: &EventType) -> bool {
-        self.steps.iter().any(|step| step.takes(event_type))
+        self.steps().iter().any(|step| step.takes(event_type))
+    }
+
+    /// The steps that may run for this type, with what serves them: all of one moment.
+    pub(super) fn taking(&self, event_type: &EventType) -> Vec<(Arc<Step>, Option<Arc<Version>>)> {
+        let Some(bound) = &self.bound else { return Vec::new() };
+        let serving = bound.serving();
+        let both = bound.steps.iter().zip(serving.iter());
+        both.filter(|(step, _)| step.takes(event_type)).map(|(step, version)| (step.clone(), version.clone())).collect()
     }
 
     /// The versions that serve now, to be fixed with a delivery; none when there are no steps.
     pub fn pins(&self, event_type: &EventType) -> Option<Arc<str>> {
-        let pins: Pins = self
-            .steps
-            .iter()
-            .filter(|step| step.takes(event_type))
-            .filter_map(|step| Some((step.pin_key(), step.current.load().as_ref()?.number)))
-            .collect();
+        let taking = self.taking(event_type).into_iter();
+        let pins: Pins = taking.filter_map(|(step, version)| Some((step.pin_key.clone(), version?.number))).collect();
         if pins.is_empty() {
             return None;
         }
@@ -202,6 +247,6 @@ impl Chain {
 
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.steps.iter().map(|step| &step.plugin)).finish()
+        f.debug_list().entries(self.steps().iter().map(|step| &step.plugin)).finish()
     }
 }

@@ -1,9 +1,9 @@
 //! Plugins: WebAssembly components that filter events and shape payloads, and the chains that tenants make of them.
 //!
-//! Entities: a *plugin* has a name and *versions*; a *chain* is an ordered list of *steps*, each a plugin with its
-//! configuration. A bound step points at the version that serves it: a swap moves that one pointer, after the new version
-//! was compiled, instantiated and has accepted the step's configuration; a step whose configuration it refuses stays on
-//! the old one. Calls under way finish where they began.
+//! Entities: a *plugin* is everybody's or one tenant's and has *versions*; a *chain* is an ordered list of *steps*, each a
+//! plugin with its configuration. A bound chain points at the versions that serve its steps: a swap moves that one
+//! pointer, after the new version was compiled, instantiated and has accepted the configuration of each step; a step whose
+//! configuration it refuses stays on the old one. Calls under way finish where they began.
 //!
 //! Guarantees: a plugin can do what its interface says and nothing else; each call has bounds for CPU time, memory, stack
 //! and output; an instance serves one (tenant, version, configuration) and is thrown away at any trap; guests run on their
@@ -16,14 +16,18 @@ mod call;
 mod chain;
 mod engine;
 mod headers;
+mod info;
 mod instances;
+mod owner;
 mod registry;
 mod rehearsal;
 mod reload;
 mod run;
 mod socket_chains;
 mod stats;
+mod swap;
 mod threads;
+mod uploads;
 mod version;
 
 use std::time::Duration;
@@ -31,11 +35,14 @@ use std::time::Duration;
 pub use call::{About, CallLog, Destination, Emitted, LogLine, Verdict};
 pub use chain::{Chain, ChainSpec, OnError, Pins};
 pub use headers::check_header;
-pub use registry::{PluginInfo, Plugins};
+pub use info::{PluginDetails, PluginInfo};
+pub use owner::{PluginId, PluginName};
+pub use registry::Plugins;
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use reload::PluginFolder;
 pub use run::{Applied, Rendered, socket_data};
 pub use socket_chains::{PutChainError, SocketChains};
+pub use uploads::{UploadError, Uploaded};
 pub use version::Bench;
 
 /// Bounds of one plugin's instance and call.
@@ -83,6 +90,8 @@ pub enum PluginError {
     Guest(Failure),
     #[error("there is no plugin {0:?}; GET /api/v1/plugins lists them")]
     Unknown(String),
+    #[error("version {number} of {plugin} is not there: it was deleted")]
+    Gone { plugin: String, number: u32 },
     /// Ours, not the plugin's: to be tried again.
     #[error("the plugin threads are busy")]
     Busy,

@@ -1,85 +1,81 @@
-//! Which plugins there are, which version of each is active, and the swap from one to the next.
+//! Which plugins there are on this node, and which version of each is active. How one version follows another is said in
+//! [`super::swap`]; where versions come from, in [`super::reload`] and [`super::uploads`].
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
-    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use serde::Serialize;
+use bytes::Bytes;
+use tokio::{sync::Notify, time::Instant};
 use wasmtime::Engine;
 
 use super::{
-    Chain, ChainSpec, Failure, Limits, PluginError,
-    chain::Step,
+    Limits, PluginError, PluginId,
+    chain::Bound,
     engine,
-    stats::{CallStats, CallSummary},
+    stats::CallStats,
     threads::{Threads, ThreadsOwner},
     version::{Version, sha256},
 };
 use crate::{
-    event::{FieldError, Invalid, TenantId},
-    store::Store,
+    event::TenantId,
+    store::{AddedVersion, NewPluginVersion, PluginRow, Store},
 };
 
-/// Compiled versions kept per plugin besides the active one, for deliveries that were fixed to them.
-const KEPT_VERSIONS: usize = 4;
-/// A trial waits this often, for this long, for room in the pool.
-const BUSY_TRIES: u32 = 20;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Compiled versions kept per plugin besides the active one, for deliveries that were fixed to them and for the way back.
+pub(super) const KEPT_VERSIONS: usize = 4;
+/// Versions kept in the database besides the active one: the oldest that nobody needs go first.
+pub(super) const STORED_VERSIONS: usize = 49;
 
 /// All plugins of this node.
 pub struct Plugins {
     engine: Engine,
     limits: Limits,
-    store: Store,
+    pub(super) store: Store,
     pub(super) threads: Threads,
     _owner: ThreadsOwner,
-    /// By full name, `shared/slack`. Written when a plugin appears; never held over an await.
-    plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
-    /// One swap or bind at a time, so that a chain bound during a swap is not left on the old version.
-    swapping: tokio::sync::Mutex<()>,
+    /// Written when a plugin appears or is deleted; never held over an await.
+    plugins: RwLock<BTreeMap<PluginId, Arc<Plugin>>>,
+    /// Held while pointers move and while a chain that was tried is taken in, and for nothing that takes time.
+    pub(super) moving: Mutex<()>,
+    /// Told when the database may say something new of a tenant's plugin.
+    pub(super) look: Notify,
 }
 
 pub struct Plugin {
-    name: String,
-    active: ArcSwapOption<Version>,
+    pub(super) id: PluginId,
+    pub(super) active: ArcSwapOption<Version>,
     pub(super) stats: Arc<CallStats>,
     /// Never held over an await.
     state: Mutex<PluginState>,
     /// Held while an older version is compiled again.
     compiling: tokio::sync::Mutex<()>,
+    /// One swap at a time, of the newest that the database knows.
+    pub(super) swapping: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct PluginState {
-    last_error: Option<String>,
-    older: VecDeque<Arc<Version>>,
-    /// The steps of live chains that use this plugin.
-    steps: Vec<Weak<Step>>,
-}
-
-/// What the API shows of a plugin.
-#[derive(Debug, Serialize)]
-pub struct PluginInfo {
-    pub name: String,
-    pub active_version: Option<u32>,
-    pub sha256: Option<String>,
-    pub size_bytes: Option<usize>,
-    pub exports: Vec<&'static str>,
-    pub about: Option<AboutInfo>,
+pub(super) struct PluginState {
     pub last_error: Option<String>,
-    #[serde(flatten)]
-    pub calls: CallSummary,
+    older: VecDeque<Arc<Version>>,
+    /// The live chains that use this plugin.
+    chains: Vec<Weak<Bound>>,
+    /// Chains that are gone are looked for when there are so many.
+    sweep_at: usize,
+    /// Of the row of the database that is in force here.
+    pub generation: i64,
+    /// When the row that could not be brought into force is tried again, and after how many times.
+    pub again: Option<(Instant, u32)>,
+    /// It was there, and its owner has deleted it.
+    pub is_deleted: bool,
 }
 
-#[derive(Debug, Serialize)]
-pub struct AboutInfo {
-    pub name: String,
-    pub version: String,
-    pub events: Vec<String>,
-    pub config_schema: Option<serde_json::Value>,
+/// A component: its bytes, or where they are read from when nothing compiled of them is at hand.
+pub(super) enum Code {
+    Given(Bytes),
+    Stored { plugin: PluginId, sha256: String },
 }
 
 impl Plugins {
@@ -96,7 +92,8 @@ impl Plugins {
             threads,
             _owner: owner,
             plugins: RwLock::default(),
-            swapping: tokio::sync::Mutex::default(),
+            moving: Mutex::default(),
+            look: Notify::new(),
         })
     }
 
@@ -104,15 +101,44 @@ impl Plugins {
         &self.limits
     }
 
-    /// Compiles the last good version of each plugin from the store, so that a broken file does not outlive a restart.
-    pub async fn restore(self: &Arc<Self>) -> Result<(), PluginError> {
-        for row in self.store.newest_shared_plugins().await? {
-            let name = format!("shared/{}", row.name);
-            match self.compile(&name, row.version, row.wasm).await {
-                Ok(version) => self.activate(version).await,
-                Err(error) => self.fault(&name, format!("the stored version {}: {error}", row.version)),
+    /// Brings the active version of each plugin into force, so that a broken file does not outlive a restart, nor an
+    /// upload need another one.
+    ///
+    /// # Errors
+    /// [`PluginError::Store`].
+    pub async fn restore(&self) -> Result<(), PluginError> {
+        for row in self.store.plugins().await? {
+            let Some(id) = PluginId::stored(&row.owner, &row.name) else { continue };
+            let plugin = self.plugin_or_new(&id);
+            let _swapping = plugin.swapping.lock().await;
+            // What fails is told, and tried again.
+            let _ = self.apply(&plugin, row).await;
+        }
+        Ok(())
+    }
+
+    /// Brings into force what the database says of a plugin. Its `swapping` must be held.
+    ///
+    /// # Errors
+    /// [`PluginError`]: the version before goes on serving, and `last_error` says so.
+    pub(super) async fn apply(&self, plugin: &Arc<Plugin>, row: PluginRow) -> Result<(), PluginError> {
+        let Some(active) = row.active else {
+            plugin.state().arrived(row.generation);
+            return Ok(());
+        };
+        let is_active = |version: Arc<Version>| version.number == active.version;
+        if !plugin.active.load_full().is_some_and(is_active) {
+            match self.version_of(plugin, active.version, active.sha256).await {
+                Ok(version) => self.activate(plugin, version).await,
+                Err(error) => {
+                    let message = format!("version {} is not in force yet: {error}", active.version);
+                    tracing::warn!(plugin = %plugin.id, tenant = plugin.id.owner_text(), "plugin {}: {message}", plugin.id);
+                    plugin.state().failed(message);
+                    return Err(error);
+                }
             }
         }
+        plugin.state().arrived(row.generation);
         Ok(())
     }
 
@@ -121,269 +147,196 @@ impl Plugins {
     ///
     /// # Errors
     /// [`PluginError`]: the version before goes on serving.
-    pub async fn offer(self: &Arc<Self>, file_stem: &str, wasm: Vec<u8>) -> Result<(), PluginError> {
-        let name = format!("shared/{file_stem}");
-        let sha256 = sha256(&wasm);
-        let active = self.plugin(&name).and_then(|plugin| plugin.active.load_full());
+    pub async fn offer(&self, id: &PluginId, wasm: Vec<u8>) -> Result<(), PluginError> {
+        let (sha256, wasm) = (sha256(&wasm), Bytes::from(wasm));
+        let active = self.plugin(id).and_then(|plugin| plugin.active.load_full());
         if active.is_some_and(|active| active.sha256 == sha256) {
-            self.set_error(&name, None);
+            self.set_error(id, None);
             return Ok(());
         }
         // Compiled before it is stored: the store holds good components only.
-        let mut version = self.compile(&name, 0, wasm.clone()).await?;
-        let number = self.store.add_shared_plugin(file_stem.to_owned(), sha256, wasm).await?;
-        if let Some(version) = Arc::get_mut(&mut version) {
-            version.number = number;
-        }
-        self.activate(version).await;
+        let version = self.compile(None, &id.to_string(), 0, Code::Given(wasm.clone())).await?;
+        let new = NewPluginVersion {
+            owner: String::new(),
+            name: id.bare().to_owned(),
+            sha256,
+            wasm,
+            activate: true,
+            quota: None,
+            keep: STORED_VERSIONS,
+            dispensable: self.dispensable(id).await?,
+        };
+        let number = match self.store.add_plugin_version(new).await? {
+            AddedVersion::New(number) | AddedVersion::Known(number) => number,
+            AddedVersion::TooManyPlugins | AddedVersion::TooManyBytes { .. } => return Err(PluginError::Busy),
+        };
+        let plugin = self.plugin_or_new(id);
+        let _swapping = plugin.swapping.lock().await;
+        self.activate(&plugin, Version::numbered(version, number)?).await;
         Ok(())
     }
 
     /// Notes why a plugin's file could not be used; whatever served goes on serving.
-    pub fn fault(&self, name: &str, message: String) {
-        tracing::warn!(plugin = name, "plugin {name} keeps its last good version: {message}");
-        self.set_error(name, Some(message));
+    pub fn fault(&self, id: &PluginId, message: String) {
+        tracing::warn!(plugin = %id, "plugin {id} keeps its last good version: {message}");
+        self.set_error(id, Some(message));
     }
 
-    /// Binds a chain for a target that exists already: a step whose plugin is missing or refuses is kept, waits, and is
-    /// tried again at the plugin's next version.
-    pub async fn bind(&self, tenant: &TenantId, spec: &ChainSpec) -> Chain {
-        self.bind_steps(tenant, spec, true).await
+    fn set_error(&self, id: &PluginId, message: Option<String>) {
+        self.plugin_or_new(id).state().last_error = message;
     }
 
-    async fn bind_steps(&self, tenant: &TenantId, spec: &ChainSpec, hold_on_older: bool) -> Chain {
-        let _swapping = self.swapping.lock().await;
-        let mut steps = Vec::with_capacity(spec.0.len());
-        for step in &spec.0 {
-            let step = Arc::new(Step::new(tenant, step));
-            let plugin = self.plugin_or_new(&step.plugin);
-            if let Some(active) = plugin.active.load_full() {
-                match self.trial(&step, &active).await {
-                    Ok(()) => step.serve(active),
-                    Err(why) => {
-                        step.hold_back(Some(why));
-                        if hold_on_older {
-                            self.hold_on_older(&step, &plugin, active.number).await;
-                        }
-                    }
-                }
-            }
-            let mut state = plugin.state();
-            state.steps.retain(|step| step.strong_count() > 0);
-            state.steps.push(Arc::downgrade(&step));
-            drop(state);
-            steps.push(step);
-        }
-        Chain { steps: steps.into() }
-    }
-
-    /// Binds a chain that somebody is setting up: every plugin must exist and accept its configuration now.
-    ///
-    /// # Errors
-    /// Each step at fault, with the plugin's words.
-    pub async fn bind_checked(&self, tenant: &TenantId, field: &str, spec: &ChainSpec) -> Result<Chain, Invalid> {
-        let fault =
-            |n: usize, place: &str, message: String| FieldError { field: format!("{field}[{n}].{place}"), message };
-        let serves = |name: &str| self.plugin(name).is_some_and(|plugin| plugin.active.load().is_some());
-        let steps = spec.0.iter().enumerate();
-        let unknown: Vec<_> = steps
-            .filter(|(_, step)| !serves(&step.plugin))
-            .map(|(n, step)| fault(n, "plugin", PluginError::Unknown(step.plugin.clone()).to_string()))
-            .collect();
-        if !unknown.is_empty() {
-            return Err(Invalid { errors: unknown });
-        }
-        let chain = self.bind_steps(tenant, spec, false).await;
-        let steps = chain.steps.iter().enumerate();
-        let errors: Vec<_> = steps.filter_map(|(n, step)| Some(fault(n, "config", step.why_held_back()?))).collect();
-        if errors.is_empty() { Ok(chain) } else { Err(Invalid { errors }) }
-    }
-
-    /// As a tenant sees them.
-    pub fn list(&self, tenant: &TenantId) -> Vec<PluginInfo> {
+    /// What a tenant sees: everybody's, then its own.
+    pub(super) fn seen_by(&self, tenant: &TenantId) -> Vec<Arc<Plugin>> {
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
-        plugins.values().filter(|plugin| plugin.is_known()).map(|plugin| plugin.info(tenant)).collect()
+        plugins.values().filter(|plugin| plugin.id.is_seen_by(tenant) && plugin.is_known()).cloned().collect()
     }
 
-    pub fn info(&self, tenant: &TenantId, name: &str) -> Option<PluginInfo> {
-        self.plugin(name).filter(|plugin| plugin.is_known()).map(|plugin| plugin.info(tenant))
+    /// All plugins, or those that are somebody's own.
+    pub(super) fn all(&self, own: bool) -> Vec<Arc<Plugin>> {
+        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        plugins.values().filter(|plugin| plugin.id.owner().is_some() == own).cloned().collect()
     }
 
-    /// Full names of the shared plugins.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.plugins.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    pub(super) fn plugin(&self, id: &PluginId) -> Option<Arc<Plugin>> {
+        self.plugins.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    pub(super) fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.plugins.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    fn plugin_or_new(&self, name: &str) -> Arc<Plugin> {
+    pub(super) fn plugin_or_new(&self, id: &PluginId) -> Arc<Plugin> {
         let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
-        plugins.entry(name.to_owned()).or_insert_with(|| Arc::new(Plugin::new(name))).clone()
+        plugins.entry(id.clone()).or_insert_with(|| Arc::new(Plugin::new(id.clone()))).clone()
+    }
+
+    /// Forgets a plugin that was deleted, unless a chain names it yet.
+    pub(super) fn forget(&self, plugin: &Plugin) {
+        let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
+        if plugin.chains().is_empty() {
+            plugins.remove(&plugin.id);
+        }
     }
 
     /// One version of a plugin: from memory, or compiled again from the store.
+    ///
+    /// # Errors
+    /// [`PluginError::Gone`] where the database has no such version.
     pub(super) async fn version(&self, plugin: &Plugin, number: u32) -> Result<Arc<Version>, PluginError> {
         if let Some(version) = plugin.known(number) {
             return Ok(version);
         }
+        let row = self.store.plugin_version(plugin.id.owner_text(), plugin.id.bare(), number).await?;
+        let row = row.ok_or_else(|| PluginError::Gone { plugin: plugin.id.to_string(), number })?;
+        self.version_of(plugin, number, row.sha256).await
+    }
+
+    async fn version_of(&self, plugin: &Plugin, number: u32, sha256: String) -> Result<Arc<Version>, PluginError> {
         // One compiles, those that come meanwhile find what it made.
         let _compiling = plugin.compiling.lock().await;
         if let Some(version) = plugin.known(number) {
             return Ok(version);
         }
-        let stem = plugin.name.strip_prefix("shared/").unwrap_or(&plugin.name);
-        let row = self.store.shared_plugin(stem, number).await?;
-        let row = row.ok_or_else(|| PluginError::Unknown(format!("{} version {number}", plugin.name)))?;
-        let version = self.compile(&plugin.name, number, row.wasm).await?;
+        let code = Code::Stored { plugin: plugin.id.clone(), sha256 };
+        let version = self.compile(plugin.id.owner(), &plugin.id.to_string(), number, code).await?;
         plugin.keep(version.clone());
         Ok(version)
     }
 
-    /// Moves each step that accepts the version, then the plugin itself. Calls under way finish on the version before.
-    async fn activate(&self, version: Arc<Version>) {
-        let _swapping = self.swapping.lock().await;
-        let plugin = self.plugin_or_new(&version.plugin);
-        let steps: Vec<Arc<Step>> = {
-            let mut state = plugin.state();
-            state.steps.retain(|step| step.strong_count() > 0);
-            state.steps.iter().filter_map(Weak::upgrade).collect()
+    /// The one door to compiled code.
+    pub(super) async fn compile(
+        &self,
+        _tenant: Option<&TenantId>,
+        name: &str,
+        number: u32,
+        code: Code,
+    ) -> Result<Arc<Version>, PluginError> {
+        let wasm = match code {
+            Code::Given(wasm) => wasm,
+            Code::Stored { plugin, sha256 } => {
+                let wasm = self.store.plugin_wasm(plugin.owner_text(), plugin.bare(), number).await?;
+                let wasm = wasm.ok_or_else(|| PluginError::Gone { plugin: name.to_owned(), number })?;
+                if self::sha256(&wasm) != sha256 {
+                    return Err(PluginError::NotAComponent(
+                        "the database holds other bytes than were stored".to_owned(),
+                    ));
+                }
+                wasm.into()
+            }
         };
-        let mut accept = Vec::with_capacity(steps.len());
-        for step in steps {
-            match self.trial(&step, &version).await {
-                Ok(()) => accept.push(step),
-                Err(why) => {
-                    tracing::warn!(plugin = %version.plugin, "a chain stays on the version before: {why}");
-                    step.hold_back(Some(why));
-                }
-            }
-        }
-        // All pointers at once, after all trials: two steps of one chain move together.
-        for step in accept {
-            step.serve(version.clone());
-        }
-        if let Some(before) = plugin.active.swap(Some(version.clone())) {
-            plugin.keep(before);
-        }
-        plugin.state().last_error = None;
-        tracing::info!(
-            plugin = %version.plugin,
-            version = version.number,
-            sha256 = %version.sha256,
-            "plugin {} serves version {}", version.plugin, version.number
-        );
-    }
-
-    /// Whether the version accepts the step's configuration; otherwise why not. On a thread of its own, so that nobody's
-    /// events wait for it nor it for them.
-    async fn trial(&self, step: &Step, version: &Arc<Version>) -> Result<(), String> {
-        let mut tries = 0;
-        loop {
-            let (candidate, config) = (version.clone(), step.config.text.clone());
-            let tried = tokio::task::spawn_blocking(move || candidate.instantiate(&config).map(|_| ())).await;
-            match tried {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(PluginError::Guest(Failure { code, message }))) if code == "config" => return Err(message),
-                // Ours: no room in the pool for a moment.
-                Ok(Err(PluginError::Busy)) if tries < BUSY_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                }
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(error) => return Err(format!("the trial ended badly: {error}")),
-            }
-        }
-    }
-
-    /// At a start: the version on which a step was held is one of the older ones. Without any the step waits.
-    async fn hold_on_older(&self, step: &Step, plugin: &Plugin, newest: u32) {
-        for number in (1..newest).rev().take(KEPT_VERSIONS) {
-            if let Ok(version) = self.version(plugin, number).await
-                && self.trial(step, &version).await.is_ok()
-            {
-                step.current.store(Some(version));
-                return;
-            }
-        }
-    }
-
-    async fn compile(&self, name: &str, number: u32, wasm: Vec<u8>) -> Result<Arc<Version>, PluginError> {
         let (engine, limits, name) = (self.engine.clone(), self.limits, name.to_owned());
         // Compiling takes CPU for long: not on the runtime's threads, nor on those that events wait for.
         tokio::task::spawn_blocking(move || Version::compile(&engine, limits, &name, number, &wasm).map(Arc::new))
             .await
             .map_err(|error| PluginError::Engine(format!("the compiler ended badly: {error}")))?
     }
-
-    fn set_error(&self, name: &str, message: Option<String>) {
-        self.plugin_or_new(name).state().last_error = message;
-    }
 }
 
 impl Plugin {
-    fn new(name: &str) -> Self {
+    fn new(id: PluginId) -> Self {
         Self {
-            name: name.to_owned(),
+            id,
             active: ArcSwapOption::empty(),
             stats: Arc::default(),
             state: Mutex::default(),
             compiling: tokio::sync::Mutex::default(),
+            swapping: tokio::sync::Mutex::default(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, PluginState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, PluginState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self, number: u32) -> Option<Arc<Version>> {
+    pub(super) fn known(&self, number: u32) -> Option<Arc<Version>> {
         let active = self.active.load_full().filter(|version| version.number == number);
         active.or_else(|| self.state().older.iter().find(|version| version.number == number).cloned())
     }
 
-    fn keep(&self, version: Arc<Version>) {
+    /// Keeps a version at hand that is not the active one.
+    pub(super) fn keep(&self, version: Arc<Version>) {
         let older = &mut self.state().older;
+        older.retain(|known| known.number != version.number);
         older.push_back(version);
         if older.len() > KEPT_VERSIONS {
             older.pop_front();
         }
     }
 
-    /// False for a name that only chains of a start have asked for.
-    fn is_known(&self) -> bool {
-        self.active.load().is_some() || self.state().last_error.is_some()
+    /// The live chains that use this plugin.
+    pub(super) fn chains(&self) -> Vec<Arc<Bound>> {
+        self.state().chains.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// What its file's fault was, or why a chain of this tenant could not be taken along.
-    fn last_error(&self, tenant: &TenantId) -> Option<String> {
-        let state = self.state();
-        let mut own = state.steps.iter().filter_map(Weak::upgrade).filter(|step| step.tenant == *tenant);
-        let held_back = own.find_map(|step| step.why_held_back());
-        let held_back = held_back.map(|why| format!("a chain stays on the version before: {why}"));
-        state.last_error.clone().or(held_back)
-    }
-
-    fn info(&self, tenant: &TenantId) -> PluginInfo {
-        let active = self.active.load_full();
-        let exports = active.as_ref().map(|version| match version.world() {
-            "filter-plugin" => vec!["jackfield:plugin/lifecycle@1.0.0", "jackfield:plugin/filter@1.0.0"],
-            _ => vec!["jackfield:plugin/lifecycle@1.0.0", "jackfield:plugin/transformer@1.0.0"],
-        });
-        PluginInfo {
-            name: self.name.clone(),
-            active_version: active.as_ref().map(|version| version.number),
-            sha256: active.as_ref().map(|version| version.sha256.clone()),
-            size_bytes: active.as_ref().map(|version| version.size_bytes),
-            exports: exports.unwrap_or_default(),
-            about: active.as_ref().map(|version| AboutInfo {
-                name: version.about.name.clone(),
-                version: version.about.version.clone(),
-                events: version.about.events.clone(),
-                config_schema: version.about.config_schema.as_deref().and_then(|text| serde_json::from_str(text).ok()),
-            }),
-            last_error: self.last_error(tenant),
-            calls: self.stats.summary(),
+    /// Takes a chain along at the next swap.
+    pub(super) fn join(&self, chain: &Arc<Bound>) {
+        let mut state = self.state();
+        if state.chains.len() >= state.sweep_at {
+            state.chains.retain(|chain| chain.strong_count() > 0);
+            state.sweep_at = (state.chains.len() * 2).max(16);
         }
+        state.chains.push(Arc::downgrade(chain));
+    }
+
+    /// False for a name that only chains of a start have asked for.
+    pub(super) fn is_known(&self) -> bool {
+        let state = self.state();
+        self.active.load().is_some() || state.last_error.is_some() || state.generation > 0 && !state.is_deleted
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        self.state().is_deleted
+    }
+}
+
+impl PluginState {
+    /// Nothing is left of it but the chains that name it.
+    pub(super) fn deleted(&mut self) {
+        *self = Self { chains: std::mem::take(&mut self.chains), is_deleted: true, ..Self::default() };
+    }
+
+    /// What the database says is in force.
+    pub(super) fn arrived(&mut self, generation: i64) {
+        self.generation = generation;
+        self.again = None;
+        self.is_deleted = false;
+        self.last_error = None;
     }
 }

@@ -11,7 +11,7 @@ use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{PluginError, Plugins};
+use super::{PluginError, PluginId, Plugins};
 
 /// Files are written in pieces: a folder must be quiet for this long before it is read.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -24,15 +24,13 @@ type Stamp = (u64, Option<SystemTime>);
 pub struct PluginFolder {
     plugins: Arc<Plugins>,
     dir: PathBuf,
-    seen: HashMap<String, Stamp>,
+    seen: HashMap<PluginId, Stamp>,
 }
 
 impl PluginFolder {
     pub fn new(plugins: Arc<Plugins>, dir: PathBuf) -> Self {
         // What the store restored is missed when its file is gone.
-        let names = plugins.names();
-        let restored = names.iter().filter_map(|name| name.strip_prefix("shared/")).map(str::to_owned);
-        let seen = restored.map(|stem| (stem, (0, None))).collect();
+        let seen = plugins.all(false).into_iter().map(|plugin| (plugin.id.clone(), (0, None))).collect();
         Self { plugins, dir, seen }
     }
 
@@ -91,7 +89,7 @@ fn ends_a_write(kind: notify::EventKind) -> bool {
     matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
 
-async fn scan(plugins: &Arc<Plugins>, dir: &Path, seen: &mut HashMap<String, Stamp>) {
+async fn scan(plugins: &Arc<Plugins>, dir: &Path, seen: &mut HashMap<PluginId, Stamp>) {
     let mut present = Vec::new();
     let Ok(mut entries) = tokio::fs::read_dir(dir).await else {
         return;
@@ -101,32 +99,32 @@ async fn scan(plugins: &Arc<Plugins>, dir: &Path, seen: &mut HashMap<String, Sta
         if path.extension().is_none_or(|extension| extension != "wasm") {
             continue;
         }
-        let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| is_plugin_name(stem)) else {
-            continue;
-        };
-        present.push(stem.to_owned());
+        // A file's stem becomes the name: what could not stand in a path is left alone.
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let Some(id) = stem.and_then(|stem| PluginId::shared(stem).ok()) else { continue };
+        present.push(id.clone());
         let Ok(metadata) = entry.metadata().await else { continue };
         let stamp = (metadata.len(), metadata.modified().ok());
-        if seen.get(stem) == Some(&stamp) {
+        if seen.get(&id) == Some(&stamp) {
             continue;
         }
-        seen.insert(stem.to_owned(), stamp);
-        if let Err(error) = offer(plugins, stem, &path, metadata.len()).await {
+        seen.insert(id.clone(), stamp);
+        if let Err(error) = offer(plugins, &id, &path, metadata.len()).await {
             if matches!(error, PluginError::Store(_) | PluginError::Busy | PluginError::Engine(_)) {
                 // Not the file's fault: it is offered again at the next look.
-                seen.remove(stem);
+                seen.remove(&id);
             }
-            plugins.fault(&format!("shared/{stem}"), error.to_string());
+            plugins.fault(&id, error.to_string());
         }
     }
-    let removed: Vec<String> = seen.keys().filter(|stem| !present.contains(stem)).cloned().collect();
-    for stem in removed {
-        seen.remove(&stem);
-        plugins.fault(&format!("shared/{stem}"), format!("the file {stem}.wasm was removed from PLUGIN_DIR"));
+    let removed: Vec<PluginId> = seen.keys().filter(|id| !present.contains(id)).cloned().collect();
+    for id in removed {
+        seen.remove(&id);
+        plugins.fault(&id, format!("the file {}.wasm was removed from PLUGIN_DIR", id.bare()));
     }
 }
 
-async fn offer(plugins: &Arc<Plugins>, stem: &str, path: &Path, len: u64) -> Result<(), PluginError> {
+async fn offer(plugins: &Arc<Plugins>, id: &PluginId, path: &Path, len: u64) -> Result<(), PluginError> {
     let max_bytes = plugins.limits().max_size_bytes;
     // Asked before reading, so that a huge file costs nothing.
     let size_bytes = usize::try_from(len).unwrap_or(usize::MAX);
@@ -137,10 +135,5 @@ async fn offer(plugins: &Arc<Plugins>, stem: &str, path: &Path, len: u64) -> Res
     let wasm = tokio::fs::read(path)
         .await
         .map_err(|error| PluginError::NotAComponent(format!("the file cannot be read: {error}")))?;
-    plugins.offer(stem, wasm).await
-}
-
-/// A file's stem becomes the name: what could not stand in a path is left alone.
-fn is_plugin_name(stem: &str) -> bool {
-    stem.len() <= 64 && stem.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c))
+    plugins.offer(id, wasm).await
 }

@@ -61,13 +61,18 @@ struct Ready {
 impl Plugins {
     /// Runs a chain over an event; `pins` are the versions fixed at its commit.
     pub async fn render(&self, chain: &Chain, pins: Option<&Pins>, event: Arc<Event>, to: Destination) -> Rendered {
-        let mut ready = Vec::with_capacity(chain.steps.len());
-        for step in chain.steps.iter().filter(|step| step.takes(&event.event_type)) {
-            match self.version_for(step, pins).await {
+        let taking = chain.taking(&event.event_type);
+        // Of another chain than the one that is set now: a part of them would be half of each.
+        let pins = pins.filter(|pins| taking.iter().all(|(step, _)| pins.contains_key(&step.pin_key)));
+        let mut ready = Vec::with_capacity(taking.len());
+        for (step, current) in taking {
+            match self.version_for(&step, current, pins).await {
                 Ok((version, stats)) if version.patterns.match_any(&event.event_type) => {
-                    ready.push(Ready { step: step.clone(), version, stats });
+                    ready.push(Ready { step, version, stats });
                 }
                 Ok(_) => {}
+                Err(PluginError::Gone { .. }) if step.on_error == OnError::Pass => {}
+                Err(PluginError::Gone { plugin, number }) => return gone(plugin, number),
                 Err(error) => return Rendered::NotReady { reason: error.to_string() },
             }
         }
@@ -84,19 +89,31 @@ impl Plugins {
     async fn version_for(
         &self,
         step: &Step,
+        current: Option<Arc<Version>>,
         pins: Option<&Pins>,
     ) -> Result<(Arc<Version>, Arc<CallStats>), PluginError> {
-        let plugin = self.plugin(&step.plugin).ok_or_else(|| PluginError::Unknown(step.plugin.clone()))?;
-        let current = step.current.load_full();
-        let pinned = pins.and_then(|pins| pins.get(&step.pin_key())).copied();
+        let plugin = self.plugin(&step.plugin).ok_or_else(|| PluginError::Unknown(step.plugin.to_string()))?;
+        let pinned = pins.and_then(|pins| pins.get(&step.pin_key)).copied();
         let version = match (pinned, current) {
             (Some(number), Some(current)) if current.number == number => current,
             (Some(number), _) => self.version(&plugin, number).await?,
             (None, Some(current)) => current,
-            (None, None) => return Err(PluginError::Unknown(step.plugin.clone())),
+            (None, None) if plugin.is_deleted() => {
+                return Err(PluginError::Gone { plugin: step.plugin.to_string(), number: 0 });
+            }
+            (None, None) => return Err(PluginError::Unknown(step.plugin.to_string())),
         };
         Ok((version, plugin.stats.clone()))
     }
+}
+
+/// The event cannot be rendered any more as it was to be, however long it waits.
+fn gone(plugin: String, version: u32) -> Rendered {
+    let message = match version {
+        0 => "the plugin was deleted: upload it again or change the chain, then retry the delivery",
+        _ => "this version, fixed when the event was taken, was deleted: retry the delivery to run the chain anew",
+    };
+    Rendered::Failed { plugin, version, failure: Failure::new("deleted", message), applied: Vec::new() }
 }
 
 fn run(instances: &mut Instances, steps: &[Ready], event: &Event, to: &Destination) -> Rendered {

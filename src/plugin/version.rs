@@ -24,6 +24,9 @@ pub struct Version {
     pub sha256: String,
     pub size_bytes: usize,
     pub about: About,
+    /// Interfaces, by their full names.
+    pub exports: Vec<String>,
+    pub imports: Vec<String>,
     /// Of `about`, parsed; all when it names none.
     pub patterns: Patterns,
     /// Tells versions apart in this process.
@@ -60,7 +63,10 @@ impl Version {
             Patterns::parse(about.events.iter().map(String::as_str))
                 .map_err(|message| PluginError::Guest(Failure::new("bad-events", message)))?
         };
+        let named = component.component_type();
         Ok(Self {
+            exports: named.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+            imports: named.imports(engine).map(|(name, _)| name.to_owned()).collect(),
             plugin: plugin.to_owned(),
             number,
             sha256: sha256(wasm),
@@ -74,8 +80,13 @@ impl Version {
         })
     }
 
-    pub fn world(&self) -> &'static str {
-        self.linked.world()
+    /// The same under its number, which is known once it is stored.
+    ///
+    /// # Errors
+    /// [`PluginError::Engine`] for one that is in use already.
+    pub fn numbered(version: Arc<Self>, number: u32) -> Result<Arc<Self>, PluginError> {
+        let in_use = |_| PluginError::Engine("a version without a number is in use".to_owned());
+        Arc::try_unwrap(version).map(|version| Arc::new(Self { number, ..version })).map_err(in_use)
     }
 
     /// A fresh instance, configured.

@@ -69,5 +69,6 @@ mod tail;
 mod tenants;
 mod tidy;
 mod traces;
+mod uploads;
 mod webhook_urls;
 mod webhooks;

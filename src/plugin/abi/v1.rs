@@ -95,13 +95,6 @@ impl Linked {
             .map_err(|error| PluginError::World(format!("{error:#}")))
     }
 
-    pub fn world(&self) -> &'static str {
-        match self {
-            Self::Transform(_) => "transform-plugin",
-            Self::Filter(_) => "filter-plugin",
-        }
-    }
-
     /// # Errors
     /// [`PluginError::Busy`] when the pool has no room, a [`PluginError::Guest`] when the guest's start traps.
     pub fn instantiate(&self, engine: &Engine, limits: &Limits) -> Result<Instance, PluginError> {

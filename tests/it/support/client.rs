@@ -70,6 +70,11 @@ impl Client {
         self.send("PUT", path, Some("application/json"), body.as_bytes().to_vec(), &[]).await
     }
 
+    /// A body of any bytes and type.
+    pub async fn put_bytes(&self, path: &str, content_type: &str, body: Vec<u8>) -> Reply {
+        self.send("PUT", path, Some(content_type), body, &[]).await
+    }
+
     pub async fn delete(&self, path: &str) -> Reply {
         self.send("DELETE", path, None, Vec::new(), &[]).await
     }
