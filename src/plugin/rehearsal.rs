@@ -76,12 +76,9 @@ impl Rehearsal {
         &self.version.about
     }
 
-    /// `transform-plugin` or `filter-plugin`.
-    pub fn world(&self) -> &'static str {
-        match self.version.exports.iter().any(|name| name.starts_with("jackfield:plugin/transformer@")) {
-            true => "transform-plugin",
-            false => "filter-plugin",
-        }
+    /// Whether it only chooses.
+    pub fn is_filter(&self) -> bool {
+        !self.version.exports.iter().any(|name| name.starts_with("jackfield:plugin/transformer@"))
     }
 
     /// Whether the plugin's own patterns take events of this type: a chain skips it for others.

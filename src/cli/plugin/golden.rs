@@ -49,9 +49,8 @@ fn outcome(rehearsal: &Rehearsal, case: Case) -> Result<Outcome> {
 
 /// In the words of a case's `expect`.
 fn answer(rehearsal: &Rehearsal, rehearsed: &Rehearsed) -> Value {
-    let filters = rehearsal.world() == "filter-plugin";
     match &rehearsed.answer {
-        Ok(verdict) if filters => json!({"matches": *verdict == Verdict::Pass}),
+        Ok(verdict) if rehearsal.is_filter() => json!({"matches": *verdict == Verdict::Pass}),
         Ok(Verdict::Pass) => json!({"verdict": "pass"}),
         Ok(Verdict::Drop(reason)) => json!({"verdict": "drop", "reason": reason}),
         Ok(Verdict::Emit(output)) => {

@@ -6,9 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+use crate::plugin::PluginName;
 
 /// Says what kind of project it is, for languages whose own files do not.
 const DESCRIPTION: &str = "plugin.json";
@@ -74,17 +76,10 @@ impl Project {
 /// # Errors
 /// The rule that it breaks.
 pub fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    ensure!(
-        (1..=64).contains(&name.len()) && name.chars().all(plain),
-        "`{name}` cannot name a plugin: use 1 to 64 of a-z, 0-9, - and _"
-    );
-    ensure!(!RESERVED.contains(&name), "`{name}` cannot name a plugin: the name is reserved");
+    let named = PluginName::parse(name).map_err(|rule| anyhow!("`{name}` cannot name a plugin: it {rule}"))?;
+    ensure!(!named.is_shared(), "`{name}` cannot name a plugin: leave out `shared/`");
     Ok(())
 }
-
-/// Words that stand behind a plugin's name in the HTTP API, and the folder of shared ones.
-const RESERVED: [&str; 4] = ["shared", "run", "logs", "active"];
 
 #[cfg(test)]
 mod tests {
@@ -95,7 +90,7 @@ mod tests {
         for good in ["announce", "7up", "a_b-c", &"x".repeat(64)] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for wrong in ["", "Announce", "a/b", "..", "a b", "run", "shared", &"x".repeat(65)] {
+        for wrong in ["", "Announce", "a/b", "..", "a b", "run", "shared", "shared/x", &"x".repeat(65)] {
             assert!(check_name(wrong).is_err(), "{wrong}");
         }
     }
