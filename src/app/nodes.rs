@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     event::{TenantId, UserId},
     hub::Hub,
-    plugin::SocketChains,
+    plugin::{PluginSecrets, SocketChains},
     presence::{Announcement, Announcer, Count, OnlineView, Revocations},
     store::Revocation,
     webhook::Deliverer,
@@ -63,7 +63,7 @@ pub fn count(hub: &Arc<Hub>) -> Count {
 pub async fn obey(
     mut controls: mpsc::Receiver<Control>,
     deliverer: Arc<Deliverer>,
-    chains: Arc<SocketChains>,
+    (chains, secrets): (Arc<SocketChains>, Arc<PluginSecrets>),
     (revocations, hub): (Arc<Revocations>, Arc<Hub>),
     announcer: Arc<Announcer>,
     stopping: CancellationToken,
@@ -83,6 +83,7 @@ pub async fn obey(
                 refreshed
             }
             Some(Control::Chains { .. }) => chains.refresh().await,
+            Some(Control::PluginSecrets { .. }) => secrets.refresh().await,
             Some(Control::Revoked { tenant_id, user_id, before_s }) => {
                 match (TenantId::parse(&tenant_id), UserId::parse(&user_id)) {
                     (Ok(tenant), Ok(user)) => {

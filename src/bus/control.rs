@@ -12,6 +12,8 @@ pub enum Control {
     Webhooks { tenant_id: String },
     /// The chain before a tenant's sockets is another now.
     Chains { tenant_id: String },
+    /// Secrets for a tenant's plugins are others now.
+    PluginSecrets { tenant_id: String },
     /// Tokens of a user issued before this second are good for no socket.
     Revoked { tenant_id: String, user_id: String, before_s: i64 },
     /// Users, each after its tenant, whose last connection has gone with a node that stops, which does not tell so any more.

@@ -6,6 +6,8 @@ mod cloudevents;
 mod deliveries;
 mod events;
 mod health;
+mod plugin_logs;
+mod plugin_secrets;
 mod plugins;
 mod presence;
 mod problem;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 
 pub use auth::{Identity, Role, Tokens, bearer, issue};
@@ -28,7 +30,7 @@ pub use problem::Problem;
 use crate::{
     broadcaster::{Broadcaster, Relay},
     hub::Hub,
-    plugin::{Plugins, SocketChains},
+    plugin::{PluginSecrets, Plugins, SocketChains},
     presence::{Presence, Revocations},
     store::Store,
     webhook::{Deliverer, Webhooks, address::AddressPolicy},
@@ -49,6 +51,7 @@ pub struct ApiParts {
     pub deliverer: Arc<Deliverer>,
     pub addresses: Arc<AddressPolicy>,
     pub plugins: Arc<Plugins>,
+    pub plugin_secrets: Arc<PluginSecrets>,
     pub socket_chains: Arc<SocketChains>,
     pub readiness: Readiness,
 }
@@ -77,6 +80,10 @@ pub fn router(api: Api, sockets: Router) -> Router {
         // A shared plugin's slash is unescaped in the path.
         .route("/plugins/shared/{name}", get(plugins::show_shared))
         .route("/plugins/{name}", get(plugins::show))
+        .route("/plugins/shared/{name}/logs", get(plugin_logs::logs_shared))
+        .route("/plugins/{name}/logs", get(plugin_logs::logs))
+        .route("/plugin-secrets", get(plugin_secrets::list))
+        .route("/plugin-secrets/{name}", put(plugin_secrets::put).delete(plugin_secrets::delete))
         .route("/sockets/chain", get(plugins::chain).put(plugins::put_chain))
         .merge(presence_routes());
     Router::new()

@@ -12,14 +12,19 @@
 //! Deliberately absent: webhooks and sockets. A chain knows a [`Destination`], which is two words.
 
 mod abi;
+mod books;
+mod breaker;
 mod call;
 mod chain;
 mod engine;
+mod fair;
 mod headers;
 mod instances;
+mod journal;
 mod registry;
 mod reload;
 mod run;
+mod secrets;
 mod socket_chains;
 mod stats;
 mod threads;
@@ -27,12 +32,15 @@ mod version;
 
 use std::time::Duration;
 
+pub use books::{OPENINGS, Opened};
 pub use call::{Destination, Emitted};
 pub use chain::{Chain, ChainSpec, OnError, Pins};
 pub use headers::check_header;
+pub use journal::{Entry, Level};
 pub use registry::{PluginInfo, Plugins};
 pub use reload::PluginFolder;
 pub use run::{Applied, Rendered, socket_data};
+pub use secrets::{PluginSecrets, PutSecretError, SecretInfo};
 pub use socket_chains::{PutChainError, SocketChains};
 pub use version::Bench;
 
@@ -58,6 +66,11 @@ pub struct Failure {
 impl Failure {
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into() }
+    }
+
+    /// The plugin was not called, because it rests: that it does was told when it began.
+    pub fn is_rest(&self) -> bool {
+        self.code == breaker::CODE
     }
 }
 

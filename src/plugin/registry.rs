@@ -8,13 +8,16 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
+use tokio::sync::mpsc;
 use wasmtime::Engine;
 
 use super::{
     Chain, ChainSpec, Failure, Limits, PluginError,
+    books::{Books, Opened},
     chain::Step,
     engine,
-    stats::{CallStats, CallSummary},
+    secrets::PluginSecrets,
+    stats::CallSummary,
     threads::{Threads, ThreadsOwner},
     version::{Version, sha256},
 };
@@ -34,6 +37,8 @@ pub struct Plugins {
     engine: Engine,
     limits: Limits,
     store: Store,
+    pub(super) secrets: Arc<PluginSecrets>,
+    pub(super) books: Arc<Books>,
     pub(super) threads: Threads,
     _owner: ThreadsOwner,
     /// By full name, `shared/slack`. Written when a plugin appears; never held over an await.
@@ -45,7 +50,6 @@ pub struct Plugins {
 pub struct Plugin {
     name: String,
     active: ArcSwapOption<Version>,
-    pub(super) stats: Arc<CallStats>,
     /// Never held over an await.
     state: Mutex<PluginState>,
     /// Held while an older version is compiled again.
@@ -83,16 +87,24 @@ pub struct AboutInfo {
 }
 
 impl Plugins {
-    /// Starts the engine and its threads. Plugins come with [`Plugins::restore`] and [`super::PluginFolder`].
+    /// Starts the engine and its threads. Plugins come with [`Plugins::restore`] and [`super::PluginFolder`]; `openings` hears
+    /// of versions that rest for a tenant.
     ///
     /// # Errors
     /// [`PluginError::Engine`].
-    pub fn new(limits: Limits, store: Store) -> Result<Self, PluginError> {
+    pub fn new(
+        limits: Limits,
+        store: Store,
+        secrets: Arc<PluginSecrets>,
+        openings: mpsc::Sender<Opened>,
+    ) -> Result<Self, PluginError> {
         let (threads, owner) = Threads::start()?;
         Ok(Self {
             engine: engine::engine(&limits)?,
             limits,
             store,
+            secrets,
+            books: Arc::new(Books::new(openings)),
             threads,
             _owner: owner,
             plugins: RwLock::default(),
@@ -202,11 +214,11 @@ impl Plugins {
     /// As a tenant sees them.
     pub fn list(&self, tenant: &TenantId) -> Vec<PluginInfo> {
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
-        plugins.values().filter(|plugin| plugin.is_known()).map(|plugin| plugin.info(tenant)).collect()
+        plugins.values().filter(|plugin| plugin.is_known()).map(|plugin| plugin.info(tenant, &self.books)).collect()
     }
 
     pub fn info(&self, tenant: &TenantId, name: &str) -> Option<PluginInfo> {
-        self.plugin(name).filter(|plugin| plugin.is_known()).map(|plugin| plugin.info(tenant))
+        self.plugin(name).filter(|plugin| plugin.is_known()).map(|plugin| plugin.info(tenant, &self.books))
     }
 
     /// Full names of the shared plugins.
@@ -267,6 +279,7 @@ impl Plugins {
         if let Some(before) = plugin.active.swap(Some(version.clone())) {
             plugin.keep(before);
         }
+        self.books.activated(None, &version.plugin);
         plugin.state().last_error = None;
         tracing::info!(
             plugin = %version.plugin,
@@ -282,7 +295,9 @@ impl Plugins {
         let mut tries = 0;
         loop {
             let (candidate, config) = (version.clone(), step.config.text.clone());
-            let tried = tokio::task::spawn_blocking(move || candidate.instantiate(&config).map(|_| ())).await;
+            let secrets = self.secrets.bound_to(&step.tenant, &step.plugin);
+            let trial = move || candidate.instantiate_with(&config, secrets).map(|_| ());
+            let tried = tokio::task::spawn_blocking(trial).await;
             match tried {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(PluginError::Guest(Failure { code, message }))) if code == "config" => return Err(message),
@@ -327,7 +342,6 @@ impl Plugin {
         Self {
             name: name.to_owned(),
             active: ArcSwapOption::empty(),
-            stats: Arc::default(),
             state: Mutex::default(),
             compiling: tokio::sync::Mutex::default(),
         }
@@ -364,7 +378,7 @@ impl Plugin {
         state.last_error.clone().or(held_back)
     }
 
-    fn info(&self, tenant: &TenantId) -> PluginInfo {
+    fn info(&self, tenant: &TenantId, books: &Books) -> PluginInfo {
         let active = self.active.load_full();
         let exports = active.as_ref().map(|version| match version.world() {
             "filter-plugin" => vec!["jackfield:plugin/lifecycle@1.0.0", "jackfield:plugin/filter@1.0.0"],
@@ -383,7 +397,7 @@ impl Plugin {
                 config_schema: version.about.config_schema.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             }),
             last_error: self.last_error(tenant),
-            calls: self.stats.summary(),
+            calls: books.summary(tenant, &self.name, active.as_ref().map(|version| version.number)),
         }
     }
 }
