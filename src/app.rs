@@ -25,11 +25,11 @@ use crate::{
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
     keys::{KeyRing, KeySourceError},
-    plugin::{PluginError, PluginFolder, Plugins, SocketChains},
+    plugin::{OPENINGS, Opened, PluginError, PluginFolder, PluginSecrets, Plugins, SocketChains},
     presence::{Announcer, Leases, Mail, Mailbox, MailboxConfig, Pace, Presence, Revocations},
     store::{OpenError, Store, StoreError, StoreTask},
     webhook::{
-        Deliverer, InFlight, NodeId, Scheduler, Sender, SenderError, Webhooks, Workers, WorkersConfig,
+        Deliverer, InFlight, NodeId, Notice, Notices, Scheduler, Sender, SenderError, Webhooks, Workers, WorkersConfig,
         address::AddressPolicy, keep_house,
     },
     ws::Sockets,
@@ -98,7 +98,9 @@ impl App {
             }
         }
         store.enter_node(&node).await?;
-        let plugins = Arc::new(Plugins::new(config.plugins.limits, store.clone())?);
+        let plugin_secrets = Arc::new(PluginSecrets::load(store.clone(), config.vault.clone()).await?);
+        let (openings, openings_received) = mpsc::channel(OPENINGS);
+        let plugins = Arc::new(Plugins::new(config.plugins.limits, store.clone(), plugin_secrets.clone(), openings)?);
         plugins.restore().await?;
         let mut folder = PluginFolder::new(plugins.clone(), config.plugins.dir.clone());
         folder.scan().await;
@@ -174,16 +176,18 @@ impl App {
             tokio::spawn(nodes::obey(
                 ends.controls,
                 deliverer.clone(),
-                (plugins.clone(), socket_chains.clone()),
+                (plugins.clone(), socket_chains.clone(), plugin_secrets.clone()),
                 (revocations.clone(), hub.clone()),
                 announcer.clone(),
                 stop_background.clone(),
             )),
             tokio::spawn(nodes::put_out(revocations.clone(), hub.clone(), stop_background.clone())),
             tokio::spawn(folder.watch(stop_background.clone())),
+            tokio::spawn(tell_openings(openings_received, deliverer.notices.clone(), stop_background.clone())),
             tokio::spawn(broadcaster.clone().run_notices(notices_received, stop_background.clone())),
             tokio::spawn(socket_chains.clone().keep_fresh(stop_background.clone())),
             tokio::spawn(plugins.clone().keep_fresh(stop_background.clone())),
+            tokio::spawn(plugin_secrets.clone().keep_fresh(stop_background.clone())),
             tokio::spawn(keep_house(deliverer.clone(), config.webhooks.retention, stop_background.clone())),
         ];
         if let (Some(bus), Some(messages)) = (&bus, messages) {
@@ -207,6 +211,7 @@ impl App {
             deliverer,
             addresses,
             plugins,
+            plugin_secrets,
             socket_chains,
             readiness: Readiness::default(),
         });
@@ -286,6 +291,15 @@ impl App {
             warn!("the database was not closed in time; what was answered is in it all the same");
         }
         info!("stopped");
+    }
+}
+
+/// Tells tenants of plugins that rest from now on, until the server stops.
+async fn tell_openings(mut openings: mpsc::Receiver<Opened>, notices: Notices, stopping: CancellationToken) {
+    while let Some(Some(opened)) = stopping.run_until_cancelled(openings.recv()).await {
+        let Opened { tenant, plugin, version, failure } = opened;
+        // Full: the journal has it.
+        let _ = notices.try_send(Notice::PluginRests { tenant, plugin, version, failure });
     }
 }
 

@@ -40,10 +40,6 @@ impl<K: Clone + Eq + Hash, T> Turns<K, T> {
         Some((key, item))
     }
 
-    pub fn len_of(&self, key: &K) -> usize {
-        self.queues.get(key).map_or(0, VecDeque::len)
-    }
-
     pub fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }

@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     event::{TenantId, UserId},
     hub::Hub,
-    plugin::{Plugins, SocketChains},
+    plugin::{PluginSecrets, Plugins, SocketChains},
     presence::{Announcement, Announcer, Count, OnlineView, Revocations},
     store::Revocation,
     webhook::Deliverer,
@@ -63,7 +63,7 @@ pub fn count(hub: &Arc<Hub>) -> Count {
 pub async fn obey(
     mut controls: mpsc::Receiver<Control>,
     deliverer: Arc<Deliverer>,
-    (plugins, chains): (Arc<Plugins>, Arc<SocketChains>),
+    (plugins, chains, secrets): (Arc<Plugins>, Arc<SocketChains>, Arc<PluginSecrets>),
     (revocations, hub): (Arc<Revocations>, Arc<Hub>),
     announcer: Arc<Announcer>,
     stopping: CancellationToken,
@@ -88,6 +88,7 @@ pub async fn obey(
                 plugins.look_now();
                 Ok(())
             }
+            Some(Control::PluginSecrets { .. }) => secrets.refresh().await,
             Some(Control::Revoked { tenant_id, user_id, before_s }) => {
                 match (TenantId::parse(&tenant_id), UserId::parse(&user_id)) {
                     (Ok(tenant), Ok(user)) => {

@@ -67,6 +67,7 @@ impl Broadcaster {
                         let last = applied.iter().rev().find(|step| step.verdict == "emit");
                         let (plugin, version) =
                             last.map_or_else(Default::default, |step| (step.plugin.clone(), step.version));
+                        self.parts.plugins.charge(event, &plugin, version, &failure);
                         break (plugin, version, failure, applied);
                     }
                 },
@@ -78,6 +79,9 @@ impl Broadcaster {
             }
         };
         let reason = format!("{plugin} version {version}: {failure}");
+        if failure.is_rest() {
+            return SocketTrace::ended("plugin_failed", applied, reason);
+        }
         let (tenant, target) = (event.tenant.clone(), "sockets".to_owned());
         let notice = Notice::PluginFailed { tenant, plugin, version, target, failure };
         // Full: one is on its way already, and they are made at most once a second.

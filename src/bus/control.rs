@@ -14,6 +14,8 @@ pub enum Control {
     Chains { tenant_id: String },
     /// A tenant's own plugins are others now, or other versions of them serve.
     Plugins { tenant_id: String },
+    /// Secrets for a tenant's plugins are others now.
+    PluginSecrets { tenant_id: String },
     /// Tokens of a user issued before this second are good for no socket.
     Revoked { tenant_id: String, user_id: String, before_s: i64 },
     /// Users, each after its tenant, whose last connection has gone with a node that stops, which does not tell so any more.

@@ -6,7 +6,9 @@ mod cloudevents;
 mod deliveries;
 mod events;
 mod health;
+mod plugin_logs;
 mod plugin_runs;
+mod plugin_secrets;
 mod plugins;
 mod presence;
 mod problem;
@@ -29,7 +31,7 @@ pub use problem::Problem;
 use crate::{
     broadcaster::{Broadcaster, Relay},
     hub::Hub,
-    plugin::{Plugins, SocketChains},
+    plugin::{PluginSecrets, Plugins, SocketChains},
     presence::{Presence, Revocations},
     store::Store,
     webhook::{Deliverer, Webhooks, address::AddressPolicy},
@@ -50,6 +52,7 @@ pub struct ApiParts {
     pub deliverer: Arc<Deliverer>,
     pub addresses: Arc<AddressPolicy>,
     pub plugins: Arc<Plugins>,
+    pub plugin_secrets: Arc<PluginSecrets>,
     pub socket_chains: Arc<SocketChains>,
     pub readiness: Readiness,
 }
@@ -82,6 +85,10 @@ pub fn router(api: Api, sockets: Router) -> Router {
         .route("/plugins/{name}/active", put(plugins::choose))
         .route("/plugins/shared/{name}/run", post(plugin_runs::run_shared))
         .route("/plugins/{name}/run", post(plugin_runs::run))
+        .route("/plugins/shared/{name}/logs", get(plugin_logs::logs_shared))
+        .route("/plugins/{name}/logs", get(plugin_logs::logs))
+        .route("/plugin-secrets", get(plugin_secrets::list))
+        .route("/plugin-secrets/{name}", put(plugin_secrets::put).delete(plugin_secrets::delete))
         .route("/sockets/chain", get(plugins::chain).put(plugins::put_chain))
         .merge(presence_routes());
     Router::new()

@@ -4,12 +4,12 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 
 use super::{Api, Identity, Problem, auth::AdminUser, body::Text, plugins::no_such};
 use crate::{
     event::{Draft, Event, Fields, Invalid, Origin, TenantId, WebhookId, now_ms},
-    plugin::{Destination, DryRun, DryRunReport, PluginError, PluginName},
+    plugin::{Destination, DryRun, PluginError, PluginName},
     store::EventQuery,
 };
 
@@ -22,7 +22,7 @@ pub async fn run_shared(
     api: State<Api>,
     Path(name): Path<String>,
     body: Text,
-) -> Result<Json<DryRunReport>, Problem> {
+) -> Result<Json<Value>, Problem> {
     run(who, api, Path(format!("shared/{name}")), body).await
 }
 
@@ -31,7 +31,7 @@ pub async fn run(
     State(api): State<Api>,
     Path(name): Path<String>,
     body: Text,
-) -> Result<Json<DryRunReport>, Problem> {
+) -> Result<Json<Value>, Problem> {
     // What can be no plugin's name is none.
     let name = PluginName::parse(&name).map_err(|_| no_such(&name))?;
     let mut fields = body.fields()?;
@@ -48,7 +48,11 @@ pub async fn run(
     let events = source.events(&api, &who.tenant).await?;
     let asked = DryRun { version, against, config: config.into(), to, events };
     match api.plugins.dry_run(&who.tenant, &name, asked).await {
-        Ok(report) => Ok(Json(report)),
+        Ok(report) => {
+            let mut report = json!(report);
+            api.plugin_secrets.scrub_json(&who.tenant, &mut report);
+            Ok(Json(report))
+        }
         Err(PluginError::Unknown(_)) => Err(no_such(&name)),
         Err(PluginError::Guest(failure)) => Err(Invalid::field("config", failure.message).into()),
         Err(error) => Err(error.into()),

@@ -100,7 +100,10 @@ pub async fn test(
     let data = json!(WebhookTest { webhook_id: webhook.id.0 }).to_string();
     let event_type = EventType::parse(WebhookTest::TYPE).map_err(|message| Invalid::field("type", message))?;
     let event = Draft::new(event_type, data).receive(&who.tenant, now_ms(), Origin::Own);
-    Ok(Json(api.deliverer.test(&webhook, Arc::new(event)).await.0))
+    let mut report = api.deliverer.test(&webhook, Arc::new(event)).await.0;
+    // What a plugin sends may hold its secrets; what is shown of it may not.
+    api.plugin_secrets.scrub_json(&who.tenant, &mut report);
+    Ok(Json(report))
 }
 
 pub async fn logs(

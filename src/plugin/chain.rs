@@ -128,6 +128,8 @@ pub struct Step {
     pub events: Patterns,
     pub config: StepConfig,
     pub on_error: OnError,
+    /// The plugin as its tenant calls it.
+    pub name: String,
     /// Under which its version is fixed with a delivery.
     pub pin_key: String,
     /// Why the step is not on the plugin's active version, if it is not.
@@ -138,6 +140,7 @@ impl Step {
     fn new(tenant: &TenantId, spec: &StepSpec) -> Self {
         let (plugin, config) = (spec.plugin.of(tenant), StepConfig::new(&spec.config));
         Self {
+            name: plugin.to_string(),
             pin_key: format!("{plugin}#{:016x}", config.id),
             plugin,
             events: spec.events.clone(),

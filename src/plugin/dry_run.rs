@@ -9,6 +9,7 @@ use super::{
     Destination, Failure, PluginError, PluginName, Plugins,
     registry::Plugin,
     rehearsal::{Rehearsed, rehearse},
+    secrets::Bound,
     version::Version,
 };
 use crate::event::{Event, TenantId};
@@ -137,10 +138,12 @@ impl Plugins {
             None => active.filter(|active| active.number != candidate.number),
         };
         let events: Arc<[Event]> = events.into();
-        let answers = self.answers(&candidate, &config, &to, &events).await?;
+        let secrets = self.secrets.bound_to(tenant, &name.to_string());
+        let settings = (config, secrets);
+        let answers = self.answers(&candidate, &settings, &to, &events).await?;
         let answers = answers.map_err(PluginError::Guest)?;
         let other = match &against {
-            Some(version) => Some(self.answers(version, &config, &to, &events).await?),
+            Some(version) => Some(self.answers(version, &settings, &to, &events).await?),
             None => None,
         };
         Ok(report(&plugin, &candidate, against.as_deref(), &events, answers, other))
@@ -150,7 +153,7 @@ impl Plugins {
     async fn answers(
         &self,
         version: &Arc<Version>,
-        config: &Arc<str>,
+        settings: &(Arc<str>, Arc<Bound>),
         to: &Destination,
         events: &Arc<[Event]>,
     ) -> Result<Answers, PluginError> {
@@ -159,10 +162,10 @@ impl Plugins {
         for start in (0..events.len().max(1)).step_by(EVENTS_A_TURN) {
             // Closed never.
             let _turn = self.dry_runs.acquire().await.map_err(|_| PluginError::Busy)?;
-            let (version, config, to, events) = (version.clone(), config.clone(), to.clone(), events.clone());
+            let (version, settings, to, events) = (version.clone(), settings.clone(), to.clone(), events.clone());
             let turn = tokio::task::spawn_blocking(move || {
                 let turn = &events[start..events.len().min(start + EVENTS_A_TURN)];
-                rehearse_understood(&version, &config, &to, turn)
+                rehearse_understood(&version, &settings, &to, turn)
             });
             match turn.await {
                 Ok(Ok(these)) => answers.extend(these),
@@ -177,13 +180,13 @@ impl Plugins {
 
 fn rehearse_understood(
     version: &Version,
-    config: &str,
+    (config, secrets): &(Arc<str>, Arc<Bound>),
     to: &Destination,
     events: &[Event],
 ) -> Result<Vec<Option<Rehearsed>>, PluginError> {
     let understands = |event: &&Event| version.patterns.match_any(&event.event_type);
     let understood: Vec<Event> = events.iter().filter(understands).cloned().collect();
-    let mut rehearsed = rehearse(version, config, to, &understood)?.into_iter();
+    let mut rehearsed = rehearse(version, (config, secrets), to, &understood)?.into_iter();
     Ok(events.iter().map(|event| if understands(&event) { rehearsed.next() } else { None }).collect())
 }
 

@@ -4,6 +4,7 @@ use super::{Failure, call::Emitted};
 
 const MAX_HEADERS: usize = 32;
 const MAX_HEADER_BYTES: usize = 4096;
+const MAX_NAME_BYTES: usize = 256;
 
 /// Refuses headers that are not a plugin's to set, and gives the content type its default.
 pub(super) fn checked(mut output: Emitted) -> Result<Emitted, Failure> {
@@ -11,8 +12,8 @@ pub(super) fn checked(mut output: Emitted) -> Result<Emitted, Failure> {
     if output.content_type.is_empty() {
         output.content_type = "application/json".to_owned();
     }
-    if http::HeaderValue::from_str(&output.content_type).is_err() {
-        return Err(refused("the content type is no header value".to_owned()));
+    if output.content_type.len() > MAX_HEADER_BYTES || http::HeaderValue::from_str(&output.content_type).is_err() {
+        return Err(refused(format!("the content type must be at most {MAX_HEADER_BYTES} visible characters")));
     }
     if output.headers.len() > MAX_HEADERS {
         return Err(refused(format!("{} headers are too many: at most {MAX_HEADERS}", output.headers.len())));
@@ -48,8 +49,9 @@ pub fn check_header(name: &str, value: &str) -> Result<(), String> {
         "via",
     ];
     let lower = name.to_ascii_lowercase();
-    if http::HeaderName::try_from(name).is_err() {
-        return Err(format!("{name:?} is no header name"));
+    if name.len() > MAX_NAME_BYTES || http::HeaderName::try_from(name).is_err() {
+        let shown: String = name.chars().take(64).collect();
+        return Err(format!("{shown:?} is no header name"));
     }
     if RESERVED.contains(&lower.as_str()) || lower.starts_with("webhook-") || lower.starts_with("x-webhook-") {
         return Err(format!("the header {lower} is reserved"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{PluginError, PluginName, Plugins, registry::Plugin, stats::CallSummary};
+use super::{PluginError, PluginName, Plugins, books::Books, registry::Plugin, stats::CallSummary};
 use crate::{
     event::{TenantId, rfc3339_ms},
     store::PluginVersionRow,
@@ -53,7 +53,15 @@ pub struct VersionInfo {
 impl Plugins {
     /// Everybody's, then the tenant's own.
     pub fn list(&self, tenant: &TenantId) -> Vec<PluginInfo> {
-        self.seen_by(tenant).iter().map(|plugin| plugin.info(tenant)).collect()
+        self.seen_by(tenant).iter().map(|plugin| plugin.info(tenant, &self.books)).collect()
+    }
+
+    /// Nothing where the tenant sees no such plugin.
+    ///
+    /// # Errors
+    /// [`PluginError::Store`].
+    pub async fn known_to(&self, tenant: &TenantId, name: &PluginName) -> Result<Option<()>, PluginError> {
+        Ok(self.find(&name.of(tenant)).await?.filter(|plugin| plugin.is_known()).map(|_| ()))
     }
 
     /// One plugin as a tenant sees it; none where it sees no such plugin.
@@ -65,7 +73,7 @@ impl Plugins {
             return Ok(None);
         };
         let rows = self.store.plugin_versions(plugin.id.owner_text(), plugin.id.bare()).await?;
-        let info = plugin.info(tenant);
+        let info = plugin.info(tenant, &self.books);
         let shown = |row: PluginVersionRow| VersionInfo {
             active: info.active_version == Some(row.version),
             version: row.version,
@@ -93,11 +101,12 @@ impl Plugin {
         Some(format!("a chain stays on the version before: {held_back}"))
     }
 
-    fn info(self: &Arc<Self>, tenant: &TenantId) -> PluginInfo {
+    fn info(self: &Arc<Self>, tenant: &TenantId, books: &Books) -> PluginInfo {
+        let name = self.id.to_string();
         let active = self.active.load_full();
         let active = active.as_ref();
         PluginInfo {
-            name: self.id.to_string(),
+            name: name.clone(),
             active_version: active.map(|version| version.number),
             sha256: active.map(|version| version.sha256.clone()),
             size_bytes: active.map(|version| version.size_bytes),
@@ -110,7 +119,7 @@ impl Plugin {
                 config_schema: version.about.config_schema.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             }),
             last_error: self.last_error(tenant),
-            calls: self.stats.summary(),
+            calls: books.summary(tenant, &name, active.map(|version| version.number)),
         }
     }
 }

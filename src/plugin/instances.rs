@@ -1,6 +1,6 @@
 //! The warm instances of one plugin thread.
 //!
-//! An instance is kept for one (tenant, version, configuration) and reused until it has seen 10,000 events, was idle for
+//! An instance is kept for one (tenant, version, configuration, secrets) and reused until it has seen 10,000 events, was idle for
 //! 60 s, or trapped. Nothing is shared between threads, so there is no lock.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{PluginError, abi::v1::Instance, version::Version};
+use super::{PluginError, abi::v1::Instance, engine::thread_cpu, secrets::Bound, version::Version};
 use crate::event::TenantId;
 
 const MAX_EVENTS: u32 = 10_000;
@@ -25,6 +25,8 @@ struct Key {
 
 struct Warm {
     instance: Instance,
+    /// What `configure` may have read.
+    secrets: u64,
     events: u32,
     used: Instant,
 }
@@ -33,15 +35,18 @@ pub struct Instances {
     warm: HashMap<Key, Warm>,
     max_warm: usize,
     swept: Instant,
+    /// CPU time of this thread when it was last asked for.
+    lap: Duration,
+    spent: Duration,
 }
 
 impl Instances {
     /// Keeps at most `max_warm` instances.
     pub fn new(max_warm: usize) -> Self {
-        Self { warm: HashMap::new(), max_warm, swept: Instant::now() }
+        Self { warm: HashMap::new(), max_warm, swept: Instant::now(), lap: thread_cpu(), spent: Duration::ZERO }
     }
 
-    /// Runs `call` with the instance for this tenant and configuration, and keeps it if `call` says that it is sound.
+    /// Runs `call` with the instance for this tenant, configuration and secrets, and keeps it if `call` says that it is sound.
     ///
     /// # Errors
     /// When there was no warm instance and none could be made.
@@ -50,12 +55,18 @@ impl Instances {
         tenant: &TenantId,
         version: &Arc<Version>,
         config: &StepConfig,
+        secrets: &Arc<Bound>,
         call: impl FnOnce(&mut Instance) -> (R, bool),
     ) -> Result<R, PluginError> {
         let key = Key { tenant: tenant.clone(), version: version.uid, config: config.id };
         let mut warm = match self.warm.remove(&key) {
-            Some(warm) if warm.events < MAX_EVENTS => warm,
-            _ => Warm { instance: self.instantiate(version, config)?, events: 0, used: Instant::now() },
+            Some(warm) if warm.events < MAX_EVENTS && warm.secrets == secrets.id => warm,
+            _ => Warm {
+                instance: self.instantiate(version, config, secrets)?,
+                secrets: secrets.id,
+                events: 0,
+                used: Instant::now(),
+            },
         };
         let (result, sound) = call(&mut warm.instance);
         if sound {
@@ -69,15 +80,34 @@ impl Instances {
         Ok(result)
     }
 
-    fn instantiate(&mut self, version: &Version, config: &StepConfig) -> Result<Instance, PluginError> {
-        match version.instantiate(&config.text) {
+    fn instantiate(
+        &mut self,
+        version: &Version,
+        config: &StepConfig,
+        secrets: &Arc<Bound>,
+    ) -> Result<Instance, PluginError> {
+        match version.instantiate_with(&config.text, secrets.clone()) {
             // The pool is full: one that idles makes room.
             Err(PluginError::Busy) if !self.warm.is_empty() => {
                 self.drop_longest_idle();
-                version.instantiate(&config.text)
+                version.instantiate_with(&config.text, secrets.clone())
             }
             made => made,
         }
+    }
+
+    /// CPU time of this thread since the last lap.
+    pub fn lap(&mut self) -> Duration {
+        let now = thread_cpu();
+        let lap = now.saturating_sub(self.lap);
+        self.lap = now;
+        self.spent += lap;
+        lap
+    }
+
+    /// The sum of the laps since this was last asked.
+    pub fn take_spent(&mut self) -> Duration {
+        std::mem::take(&mut self.spent)
     }
 
     /// Called between jobs: looks at most every ten seconds.

@@ -12,18 +12,23 @@
 //! Deliberately absent: webhooks and sockets. A chain knows a [`Destination`], which is two words.
 
 mod abi;
+mod books;
+mod breaker;
 mod call;
 mod chain;
 mod dry_run;
 mod engine;
+mod fair;
 mod headers;
 mod info;
 mod instances;
+mod journal;
 mod owner;
 mod registry;
 mod rehearsal;
 mod reload;
 mod run;
+mod secrets;
 mod socket_chains;
 mod stats;
 mod swap;
@@ -33,16 +38,19 @@ mod version;
 
 use std::time::Duration;
 
+pub use books::{OPENINGS, Opened};
 pub use call::{About, CallLog, Destination, Emitted, LogLine, Verdict};
 pub use chain::{Chain, ChainSpec, OnError, Pins};
 pub use dry_run::{DryRun, DryRunReport};
 pub use headers::check_header;
 pub use info::{PluginDetails, PluginInfo};
+pub use journal::{Entry, Level};
 pub use owner::{PluginId, PluginName};
 pub use registry::Plugins;
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use reload::PluginFolder;
 pub use run::{Applied, Rendered, socket_data};
+pub use secrets::{PluginSecrets, PutSecretError, SecretInfo};
 pub use socket_chains::{PutChainError, SocketChains};
 pub use uploads::{UploadError, Uploaded};
 pub use version::Bench;
@@ -69,6 +77,11 @@ pub struct Failure {
 impl Failure {
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into() }
+    }
+
+    /// The plugin was not called, because it rests: that it does was told when it began.
+    pub fn is_rest(&self) -> bool {
+        self.code == breaker::CODE
     }
 }
 

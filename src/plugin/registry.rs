@@ -9,16 +9,17 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, mpsc},
     time::Instant,
 };
 use wasmtime::Engine;
 
 use super::{
     Limits, PluginError, PluginId,
+    books::{Books, Opened},
     chain::Bound,
     engine,
-    stats::CallStats,
+    secrets::PluginSecrets,
     threads::{Threads, ThreadsOwner},
     version::{Version, sha256},
 };
@@ -37,6 +38,8 @@ pub struct Plugins {
     engine: Engine,
     limits: Limits,
     pub(super) store: Store,
+    pub(super) secrets: Arc<PluginSecrets>,
+    pub(super) books: Arc<Books>,
     pub(super) threads: Threads,
     _owner: ThreadsOwner,
     /// Written when a plugin appears or is deleted; never held over an await.
@@ -52,7 +55,6 @@ pub struct Plugins {
 pub struct Plugin {
     pub(super) id: PluginId,
     pub(super) active: ArcSwapOption<Version>,
-    pub(super) stats: Arc<CallStats>,
     /// Never held over an await.
     state: Mutex<PluginState>,
     /// Held while an older version is compiled again.
@@ -84,16 +86,24 @@ pub(super) enum Code {
 }
 
 impl Plugins {
-    /// Starts the engine and its threads. Plugins come with [`Plugins::restore`] and [`super::PluginFolder`].
+    /// Starts the engine and its threads. Plugins come with [`Plugins::restore`] and [`super::PluginFolder`]; `openings` hears
+    /// of versions that rest for a tenant.
     ///
     /// # Errors
     /// [`PluginError::Engine`].
-    pub fn new(limits: Limits, store: Store) -> Result<Self, PluginError> {
+    pub fn new(
+        limits: Limits,
+        store: Store,
+        secrets: Arc<PluginSecrets>,
+        openings: mpsc::Sender<Opened>,
+    ) -> Result<Self, PluginError> {
         let (threads, owner) = Threads::start()?;
         Ok(Self {
             engine: engine::engine(&limits)?,
             limits,
             store,
+            secrets,
+            books: Arc::new(Books::new(openings)),
             threads,
             _owner: owner,
             plugins: RwLock::default(),
@@ -280,7 +290,6 @@ impl Plugin {
         Self {
             id,
             active: ArcSwapOption::empty(),
-            stats: Arc::default(),
             state: Mutex::default(),
             compiling: tokio::sync::Mutex::default(),
             swapping: tokio::sync::Mutex::default(),

@@ -1,7 +1,7 @@
 //! Rehearsing: what a version would answer. A fresh instance under the server's own limits, and nothing is sent, stored or
 //! counted. The command line rehearses a file, the server a version that it holds.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     About, CallLog, Destination, Emitted, Failure, Limits, LogLine, PluginError, Verdict, engine, headers::checked,
-    run::input, version::Version,
+    run::input, secrets::Bound, version::Version,
 };
 use crate::event::Event;
 
@@ -32,11 +32,11 @@ pub struct Rehearsed {
 /// is ours.
 pub fn rehearse(
     version: &Version,
-    config: &str,
+    (config, secrets): (&str, &Arc<Bound>),
     to: &Destination,
     events: &[Event],
 ) -> Result<Vec<Rehearsed>, PluginError> {
-    let mut instance = version.instantiate(config)?;
+    let mut instance = version.instantiate_with(config, secrets.clone())?;
     let mut rehearsed = Vec::with_capacity(events.len());
     for event in events {
         let started = Instant::now();
@@ -48,7 +48,7 @@ pub fn rehearse(
             Ok(verdict) => Ok(verdict),
             Err((failure, sound)) => {
                 if !sound {
-                    instance = version.instantiate(config)?;
+                    instance = version.instantiate_with(config, secrets.clone())?;
                 }
                 Err(failure)
             }
@@ -89,7 +89,7 @@ impl Rehearsal {
     /// # Errors
     /// As [`rehearse`].
     pub fn run(&self, config: &str, to: &Destination, events: &[Event]) -> Result<Vec<Rehearsed>, PluginError> {
-        rehearse(&self.version, config, to, events)
+        rehearse(&self.version, (config, &Arc::default()), to, events)
     }
 
     /// What a fresh, configured instance holds.

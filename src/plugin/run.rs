@@ -1,19 +1,29 @@
-//! Running a chain over one event: once per (event, target), on a plugin thread, all steps in one visit.
+//! Running a chain over one event: once per (event, target), on a plugin thread, in as few visits as the others' turns permit.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
 use super::{
     Destination, Failure, PluginError, Plugins,
-    call::{CallLog, Emitted, Input, LogLine, Verdict},
+    books::{Account, Books, Ended},
+    call::{CallLog, Emitted, Input, Verdict},
     chain::{Chain, OnError, Pins, Step},
     headers::checked,
     instances::Instances,
-    stats::CallStats,
+    journal::Call,
+    secrets::Bound,
     version::Version,
 };
-use crate::event::{Event, TenantId};
+use crate::event::Event;
+
+/// A visit that took longer leaves the next step to another one: in between it is other tenants' turn.
+const LONG_VISIT: Duration = Duration::from_millis(5);
 
 /// What one step did: kept with each attempt, so that a tenant sees which version answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,7 +65,20 @@ pub enum Rendered {
 struct Ready {
     step: Arc<Step>,
     version: Arc<Version>,
-    stats: Arc<CallStats>,
+    account: Arc<Account>,
+    secrets: Arc<Bound>,
+}
+
+/// An event on its way through a chain: what the steps so far have left.
+struct Way {
+    books: Arc<Books>,
+    event: Arc<Event>,
+    to: Destination,
+    steps: Vec<Ready>,
+    done: usize,
+    attributes: Vec<(String, String)>,
+    last: Option<Emitted>,
+    applied: Vec<Applied>,
 }
 
 impl Plugins {
@@ -64,11 +87,13 @@ impl Plugins {
         let taking = chain.taking(&event.event_type);
         // Of another chain than the one that is set now: a part of them would be half of each.
         let pins = pins.filter(|pins| taking.iter().all(|(step, _)| pins.contains_key(&step.pin_key)));
-        let mut ready = Vec::with_capacity(taking.len());
+        let mut steps = Vec::with_capacity(taking.len());
         for (step, current) in taking {
             match self.version_for(&step, current, pins).await {
-                Ok((version, stats)) if version.patterns.match_any(&event.event_type) => {
-                    ready.push(Ready { step, version, stats });
+                Ok(version) if version.patterns.match_any(&event.event_type) => {
+                    let account = self.books.account(&event.tenant, &step.name);
+                    let secrets = self.secrets.bound_to(&event.tenant, &step.name);
+                    steps.push(Ready { step, version, account, secrets });
                 }
                 Ok(_) => {}
                 Err(PluginError::Gone { .. }) if step.on_error == OnError::Pass => {}
@@ -76,13 +101,30 @@ impl Plugins {
                 Err(error) => return Rendered::NotReady { reason: error.to_string() },
             }
         }
-        if ready.is_empty() {
+        if steps.is_empty() {
             return Rendered::Unchanged { applied: Vec::new() };
         }
         let tenant = event.tenant.clone();
-        match self.threads.run(&tenant, move |instances| run(instances, &ready, &event, &to)).await {
-            Ok(rendered) => rendered,
-            Err(error) => Rendered::NotReady { reason: error.to_string() },
+        let mut way = Way {
+            books: self.books.clone(),
+            event,
+            to,
+            steps,
+            done: 0,
+            attributes: Vec::new(),
+            last: None,
+            applied: Vec::new(),
+        };
+        loop {
+            let visit = move |instances: &mut Instances| {
+                let rendered = way.visit(instances);
+                (way, rendered)
+            };
+            match self.threads.run(&tenant, visit).await {
+                Ok((_, Some(rendered))) => return rendered,
+                Ok((left, None)) => way = left,
+                Err(error) => return Rendered::NotReady { reason: error.to_string() },
+            }
         }
     }
 
@@ -91,19 +133,16 @@ impl Plugins {
         step: &Step,
         current: Option<Arc<Version>>,
         pins: Option<&Pins>,
-    ) -> Result<(Arc<Version>, Arc<CallStats>), PluginError> {
-        let plugin = self.plugin(&step.plugin).ok_or_else(|| PluginError::Unknown(step.plugin.to_string()))?;
+    ) -> Result<Arc<Version>, PluginError> {
+        let plugin = self.plugin(&step.plugin).ok_or_else(|| PluginError::Unknown(step.name.clone()))?;
         let pinned = pins.and_then(|pins| pins.get(&step.pin_key)).copied();
-        let version = match (pinned, current) {
-            (Some(number), Some(current)) if current.number == number => current,
-            (Some(number), _) => self.version(&plugin, number).await?,
-            (None, Some(current)) => current,
-            (None, None) if plugin.is_deleted() => {
-                return Err(PluginError::Gone { plugin: step.plugin.to_string(), number: 0 });
-            }
-            (None, None) => return Err(PluginError::Unknown(step.plugin.to_string())),
-        };
-        Ok((version, plugin.stats.clone()))
+        match (pinned, current) {
+            (Some(number), Some(current)) if current.number == number => Ok(current),
+            (Some(number), _) => self.version(&plugin, number).await,
+            (None, Some(current)) => Ok(current),
+            (None, None) if plugin.is_deleted() => Err(PluginError::Gone { plugin: step.name.clone(), number: 0 }),
+            (None, None) => Err(PluginError::Unknown(step.name.clone())),
+        }
     }
 }
 
@@ -116,88 +155,110 @@ fn gone(plugin: String, version: u32) -> Rendered {
     Rendered::Failed { plugin, version, failure: Failure::new("deleted", message), applied: Vec::new() }
 }
 
-fn run(instances: &mut Instances, steps: &[Ready], event: &Event, to: &Destination) -> Rendered {
-    let mut applied = Vec::with_capacity(steps.len());
-    let mut attributes = Vec::new();
-    let mut last: Option<Emitted> = None;
-    for Ready { step, version, stats } in steps {
-        let outcome = match last.as_ref().map_or(Ok(Cow::Borrowed(&*event.data)), json_text) {
-            Ok(data) => {
-                let input = input(event, &data, &attributes);
-                let started = Instant::now();
-                let called = call(instances, &event.tenant, step, version, to, &input);
-                let took = started.elapsed();
-                stats.record(took, matches!(called, Ok(Err(_))));
-                (called, took)
+impl Way {
+    /// Goes on until the end of the chain; nothing where others are to have their turn first.
+    fn visit(&mut self, instances: &mut Instances) -> Option<Rendered> {
+        let began = Instant::now();
+        while self.done < self.steps.len() {
+            if let Some(rendered) = self.step(instances) {
+                return Some(rendered);
             }
-            Err(failure) => (Ok(Err(failure)), std::time::Duration::ZERO),
+            self.done += 1;
+            if self.done < self.steps.len() && began.elapsed() > LONG_VISIT {
+                return None;
+            }
+        }
+        let applied = mem::take(&mut self.applied);
+        Some(match self.last.take() {
+            Some(output) => Rendered::Emitted { output, applied },
+            None => Rendered::Unchanged { applied },
+        })
+    }
+
+    /// The next step; what it came to, where it is the last one.
+    fn step(&mut self, instances: &mut Instances) -> Option<Rendered> {
+        let Ready { step, version, .. } = &self.steps[self.done];
+        let (plugin, number, on_error) = (version.plugin.clone(), version.number, step.on_error);
+        let (called, took) = match self.call(instances) {
+            Ok(called) => called,
+            Err(error) => return Some(Rendered::NotReady { reason: error.to_string() }),
         };
-        let (called, took) = outcome;
-        let done = |verdict| Applied {
-            plugin: version.plugin.clone(),
-            version: version.number,
-            verdict,
-            microseconds: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        let verdict = match &called {
+            Ok(Verdict::Pass) => "pass",
+            Ok(Verdict::Emit(_)) => "emit",
+            Ok(Verdict::Drop(_)) => "drop",
+            Err(_) => "fail",
         };
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.applied.push(Applied { plugin: plugin.clone(), version: number, verdict, microseconds });
         match called {
-            Ok(Ok(Verdict::Pass)) => applied.push(done("pass")),
-            Ok(Ok(Verdict::Emit(output))) => {
-                applied.push(done("emit"));
-                attributes.extend(output.attributes.iter().cloned());
-                last = Some(output);
+            Ok(Verdict::Pass) => None,
+            Ok(Verdict::Emit(output)) => {
+                self.attributes.extend(output.attributes.iter().cloned());
+                self.last = Some(output);
+                None
             }
-            Ok(Ok(Verdict::Drop(reason))) => {
-                applied.push(done("drop"));
+            Ok(Verdict::Drop(reason)) => {
                 let reason = reason.unwrap_or_else(|| "does not match".to_owned());
-                return Rendered::Dropped { reason: format!("{}: {reason}", version.plugin), applied };
+                Some(Rendered::Dropped { reason: format!("{plugin}: {reason}"), applied: mem::take(&mut self.applied) })
             }
-            Ok(Err(failure)) => {
-                applied.push(done("fail"));
-                if step.on_error == OnError::Fail {
-                    let (plugin, version) = (version.plugin.clone(), version.number);
-                    return Rendered::Failed { plugin, version, failure, applied };
-                }
+            Err(_) if on_error == OnError::Pass => None,
+            Err(failure) => {
+                Some(Rendered::Failed { plugin, version: number, failure, applied: mem::take(&mut self.applied) })
             }
-            Err(error) => return Rendered::NotReady { reason: error.to_string() },
         }
     }
-    match last {
-        Some(output) => Rendered::Emitted { output, applied },
-        None => Rendered::Unchanged { applied },
-    }
-}
 
-/// The outer error is ours, the inner one the plugin's.
-fn call(
-    instances: &mut Instances,
-    tenant: &TenantId,
-    step: &Step,
-    version: &Arc<Version>,
-    to: &Destination,
-    input: &Input,
-) -> Result<Result<Verdict, Failure>, PluginError> {
-    let called = instances.with(tenant, version, &step.config, |instance| {
-        let called = instance.call(to, input);
-        tell(&version.plugin, instance.take_log());
-        match called {
-            Ok(verdict) => (Ok(verdict), true),
-            Err((failure, sound)) => (Err(failure), sound),
+    /// The outer error is ours, the inner one the plugin's.
+    fn call(&self, instances: &mut Instances) -> Result<(Result<Verdict, Failure>, Duration), PluginError> {
+        let Ready { step, version, account, secrets } = &self.steps[self.done];
+        let data = match self.last.as_ref().map_or(Ok(Cow::Borrowed(&*self.event.data)), json_text) {
+            Ok(data) => data,
+            Err(failure) => return Ok((Err(failure), Duration::ZERO)),
+        };
+        if let Err(failure) = account.admit(version.number) {
+            return Ok((Err(failure), Duration::ZERO));
         }
-    });
-    match called {
-        Ok(Ok(Verdict::Emit(output))) => Ok(checked(output).map(Verdict::Emit)),
-        Ok(other) => Ok(other),
-        Err(PluginError::Guest(failure)) => Ok(Err(failure)),
-        Err(error) => Err(error),
-    }
-}
-
-fn tell(plugin: &str, log: CallLog) {
-    for LogLine { level, message } in log.lines {
-        tracing::debug!(target: "jackfield::plugin::log", plugin, level, "{message}");
-    }
-    if log.dropped > 0 {
-        tracing::debug!(target: "jackfield::plugin::log", plugin, dropped = log.dropped, "logged more than is kept");
+        let input = input(&self.event, &data, &self.attributes);
+        let began = Instant::now();
+        let called = instances.with(&self.event.tenant, version, &step.config, secrets, |instance| {
+            let called = instance.call(&self.to, &input);
+            let (log, memory_bytes) = (instance.take_log(), instance.memory_bytes());
+            let is_sound = !matches!(called, Err((_, false)));
+            ((called, log, memory_bytes), is_sound)
+        });
+        let (called, fault, log, memory_bytes) = match called {
+            Ok((Ok(Verdict::Emit(output)), log, bytes)) => {
+                let scrub = |failure: Failure| Failure::new(failure.code, secrets.scrub(failure.message));
+                (checked(output).map(Verdict::Emit).map_err(scrub), false, log, bytes)
+            }
+            Ok((Ok(verdict), log, bytes)) => (Ok(verdict), false, log, bytes),
+            Ok((Err((failure, is_sound)), log, bytes)) => (Err(failure), !is_sound, log, bytes),
+            // No instance could be made. That `configure` says no, in its own words, is no fault.
+            Err(PluginError::Guest(failure)) => {
+                let fault = failure.code != "config";
+                (Err(failure), fault, CallLog::default(), 0)
+            }
+            Err(error) => return Err(error),
+        };
+        let took = began.elapsed();
+        let ended = Ended {
+            took,
+            cpu: instances.lap(),
+            memory_bytes,
+            dropped: matches!(called, Ok(Verdict::Drop(_))),
+            failure: called.as_ref().err(),
+            fault,
+            log,
+        };
+        let call = Call {
+            tenant: &self.event.tenant,
+            plugin: &step.name,
+            version: version.number,
+            event: Some(&self.event.id),
+        };
+        self.books.enter(account, call, ended);
+        Ok((called, took))
     }
 }
 

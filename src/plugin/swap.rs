@@ -71,10 +71,10 @@ impl Plugins {
                     serving.push(None);
                     continue;
                 };
-                let refused = self.trial(step, active).await.err();
+                let refused = self.trial(tenant, step, active).await.err();
                 serving.push(match &refused {
                     None => Some(active.clone()),
-                    Some(_) if hold_on_older => self.older_for(step, plugin, active.number).await,
+                    Some(_) if hold_on_older => self.older_for(tenant, step, plugin, active.number).await,
                     Some(_) => None,
                 });
                 step.hold_back(refused);
@@ -113,7 +113,7 @@ impl Plugins {
                     let key = (chain.tenant.clone(), step.config.id);
                     let refused = match known.get(&key) {
                         Some(refused) => refused.clone(),
-                        None => self.trial(step, &version).await.err(),
+                        None => self.trial(&chain.tenant, step, &version).await.err(),
                     };
                     refusals.push(refused.clone());
                     known.insert(key, refused);
@@ -129,6 +129,7 @@ impl Plugins {
         if let Some(before) = before {
             plugin.keep(before);
         }
+        self.books.activated(plugin.id.owner(), &plugin.id.to_string());
         plugin.state().last_error = None;
         tracing::info!(
             plugin = %plugin.id,
@@ -152,11 +153,13 @@ impl Plugins {
 
     /// Whether the version accepts the step's configuration; otherwise why not. On a thread of its own, so that nobody's
     /// events wait for it nor it for them.
-    async fn trial(&self, step: &Step, version: &Arc<Version>) -> Result<(), String> {
+    async fn trial(&self, tenant: &TenantId, step: &Step, version: &Arc<Version>) -> Result<(), String> {
         let mut tries = 0;
         loop {
             let (candidate, config) = (version.clone(), step.config.text.clone());
-            let tried = tokio::task::spawn_blocking(move || candidate.instantiate(&config).map(|_| ())).await;
+            let secrets = self.secrets.bound_to(tenant, &step.name);
+            let trial = move || candidate.instantiate_with(&config, secrets).map(|_| ());
+            let tried = tokio::task::spawn_blocking(trial).await;
             match tried {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(PluginError::Guest(Failure { code, message }))) if code == "config" => return Err(message),
@@ -172,11 +175,11 @@ impl Plugins {
     }
 
     /// At a start: the version on which a step was held is one of the others. Without any the step waits.
-    async fn older_for(&self, step: &Step, plugin: &Plugin, active: u32) -> Option<Arc<Version>> {
+    async fn older_for(&self, tenant: &TenantId, step: &Step, plugin: &Plugin, active: u32) -> Option<Arc<Version>> {
         let stored = self.store.plugin_versions(plugin.id.owner_text(), plugin.id.bare()).await.unwrap_or_default();
         for row in stored.iter().filter(|row| row.version != active).take(KEPT_VERSIONS) {
             if let Ok(version) = self.version(plugin, row.version).await
-                && self.trial(step, &version).await.is_ok()
+                && self.trial(tenant, step, &version).await.is_ok()
             {
                 return Some(version);
             }

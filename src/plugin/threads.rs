@@ -1,4 +1,5 @@
-//! The threads on which guests run: one per core, apart from the runtime's, with tenants taking turns for them.
+//! The threads on which guests run: one per core and at least two, apart from the runtime's. Tenants share them by the CPU
+//! time that they take, and none has all of them.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,8 +10,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{PluginError, engine, instances::Instances};
-use crate::{event::TenantId, turns::Turns};
+use super::{PluginError, engine, fair::FairQueue, instances::Instances};
+use crate::event::TenantId;
 
 /// Jobs of one tenant that may wait. Beyond it, the tenant's callers are told to come back.
 const MAX_WAITING_PER_TENANT: usize = 1024;
@@ -33,9 +34,8 @@ struct Shared {
     wake: Condvar,
 }
 
-#[derive(Default)]
 struct Waiting {
-    jobs: Turns<TenantId, Job>,
+    jobs: FairQueue<TenantId, Job>,
     /// No `Threads` is left: the threads end.
     ended: bool,
 }
@@ -54,8 +54,9 @@ impl Threads {
     /// # Errors
     /// When the system gives no thread.
     pub fn start() -> Result<(Self, ThreadsOwner), PluginError> {
-        let shared = Arc::new(Shared { waiting: Mutex::default(), wake: Condvar::new() });
-        let count = thread::available_parallelism().map_or(2, usize::from);
+        let count = thread::available_parallelism().map_or(2, usize::from).max(2);
+        let waiting = Mutex::new(Waiting { jobs: FairQueue::new(count - 1), ended: false });
+        let shared = Arc::new(Shared { waiting, wake: Condvar::new() });
         for n in 0..count {
             let shared = shared.clone();
             let max_warm = (WARM_IN_ALL / count).max(1);
@@ -104,14 +105,19 @@ impl Shared {
         let mut instances = Instances::new(max_warm);
         let mut waiting = self.lock();
         loop {
-            if let Some((_, job)) = waiting.jobs.pop() {
+            if let Some((begun, job)) = waiting.jobs.pop() {
                 drop(waiting);
                 // A panic here is ours, not a guest's: it must not take the thread with it, nor leave instances half used.
                 if catch_unwind(AssertUnwindSafe(|| job(&mut instances))).is_err() {
                     instances = Instances::new(max_warm);
                 }
+                let spent = instances.take_spent();
                 instances.drop_idle();
                 waiting = self.lock();
+                if waiting.jobs.end(begun, spent) {
+                    // This thread takes one; another may have found nothing that it may begin.
+                    self.wake.notify_one();
+                }
             } else if waiting.ended {
                 return;
             } else {

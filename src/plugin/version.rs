@@ -12,6 +12,7 @@ use super::{
     Failure, Limits, PluginError,
     abi::v1::{Instance, Linked},
     call::{About, Destination, Input, Verdict},
+    secrets::Bound,
 };
 use crate::event::Patterns;
 
@@ -54,7 +55,7 @@ impl Version {
         let component = Component::from_binary(engine, wasm)
             .map_err(|error| PluginError::NotAComponent(first_line(&format!("{error:#}"))))?;
         let linked = Linked::new(engine, &component)?;
-        let about = linked.instantiate(engine, &limits)?.describe().map_err(|failure| {
+        let about = linked.instantiate(engine, &limits, Arc::default())?.describe().map_err(|failure| {
             PluginError::Guest(Failure { message: format!("describe {}", failure.message), ..failure })
         })?;
         let patterns = if about.events.is_empty() {
@@ -89,12 +90,20 @@ impl Version {
         Arc::try_unwrap(version).map(|version| Arc::new(Self { number, ..version })).map_err(in_use)
     }
 
+    /// A fresh instance, configured, of a plugin that has no secrets.
+    ///
+    /// # Errors
+    /// As [`Version::instantiate_with`].
+    pub fn instantiate(&self, config: &str) -> Result<Instance, PluginError> {
+        self.instantiate_with(config, Arc::default())
+    }
+
     /// A fresh instance, configured.
     ///
     /// # Errors
     /// [`PluginError::Busy`] is ours; a [`PluginError::Guest`] holds the plugin's own words under the code `config`.
-    pub fn instantiate(&self, config: &str) -> Result<Instance, PluginError> {
-        let mut instance = self.linked.instantiate(&self.engine, &self.limits)?;
+    pub fn instantiate_with(&self, config: &str, secrets: Arc<Bound>) -> Result<Instance, PluginError> {
+        let mut instance = self.linked.instantiate(&self.engine, &self.limits, secrets)?;
         match instance.configure(config) {
             Ok(Ok(())) => Ok(instance),
             Ok(Err(words)) => Err(PluginError::Guest(Failure::new("config", words))),

@@ -132,7 +132,12 @@ impl Deliverer {
             plugins: plugins.clone(),
         });
         let gone = answer.status.is_some_and(|status| status.as_u16() == 410);
-        let attempt = attempt(answer, plugins, now);
+        let mut attempt = attempt(answer, plugins, now);
+        if !webhook.chain.is_empty() {
+            // A receiver may say again what a plugin sent it.
+            let scrub = |body| self.plugins.scrub(&webhook.tenant, body);
+            attempt.response_body = attempt.response_body.map(scrub);
+        }
         self.end(&job, Some(attempt), body, next).await;
         self.put_back(put_back).await;
         if gone {
@@ -199,7 +204,7 @@ impl Deliverer {
             Rendered::Failed { plugin, version, failure, .. } => {
                 let reason = format!("{plugin} version {version}: {failure}");
                 // News of a failure that fails in the same plugin makes no further news.
-                if event.event_type.as_str() != PluginFailed::TYPE {
+                if event.event_type.as_str() != PluginFailed::TYPE && !failure.is_rest() {
                     let target = format!("webhook {}", webhook.id);
                     let tenant = webhook.tenant.clone();
                     self.notify(Notice::PluginFailed { tenant, plugin, version, target, failure }).await;

@@ -59,8 +59,25 @@ use crate::{
 /// News for the tenant, which the broadcaster makes into events.
 #[derive(Debug, Clone)]
 pub enum Notice {
-    Disabled { tenant: TenantId, webhook: WebhookId, reason: String },
-    PluginFailed { tenant: TenantId, plugin: String, version: u32, target: String, failure: Failure },
+    Disabled {
+        tenant: TenantId,
+        webhook: WebhookId,
+        reason: String,
+    },
+    PluginFailed {
+        tenant: TenantId,
+        plugin: String,
+        version: u32,
+        target: String,
+        failure: Failure,
+    },
+    /// It failed so often that it is not called for a while; the failure says so.
+    PluginRests {
+        tenant: TenantId,
+        plugin: String,
+        version: u32,
+        failure: Failure,
+    },
 }
 
 /// Where notices go. Bounded: a sender waits.

@@ -39,6 +39,8 @@ mod ordering;
 mod pauses;
 mod plain_sql;
 mod plugin_files;
+mod plugin_logs;
+mod plugin_secrets;
 mod plugins;
 mod presence;
 mod presence_announcer;

@@ -1,6 +1,9 @@
 //! Interface 1.0.0: typed calls into an instance, and what an instance may call.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wasmtime::{
     Engine, ResourceLimiter, Store, Trap, UpdateDeadline,
@@ -11,6 +14,8 @@ use crate::plugin::{
     Failure, Limits, PluginError,
     call::{About, CallLog, Destination, Emitted, Input, LogLine, Verdict},
     engine::{thread_cpu, ticks},
+    journal::Level,
+    secrets::Bound,
 };
 
 mod transform_world {
@@ -40,11 +45,19 @@ use transform_world::jackfield::plugin::{clock, log, secrets, types};
 /// Wall time may be this many times the CPU time of a deadline, so that a guest that waits for a core is not killed, and
 /// one that is never scheduled does not stay for ever.
 const WALL_CAP: u32 = 10;
+/// To start, describe itself and read its configuration a guest may take this many times the deadline of an event: an
+/// interpreter reads a script then, once.
+const SETUP_DEADLINES: u32 = 10;
 /// Log lines and bytes of one call; the rest is dropped.
 const MAX_LOG_LINES: usize = 100;
 const MAX_LOG_BYTES: usize = 4 << 10;
 /// Words that a plugin may say of a drop, a failure or a configuration.
 const MAX_WORDS_BYTES: usize = 1024;
+const MAX_CODE_BYTES: usize = 64;
+/// What a plugin says of itself is kept for as long as the version is.
+const MAX_NAME_BYTES: usize = 128;
+const MAX_PATTERNS: usize = 100;
+const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// Handles a component may hold: this interface has no resources.
 const MAX_HANDLES: usize = 64;
 
@@ -73,10 +86,13 @@ pub struct Host {
     refused_memory: bool,
     time_ms: u64,
     deadline: Duration,
+    /// What runs is no event's call.
+    sets_up: bool,
     /// CPU and wall time at the call's first tick, once there was one.
     first_tick: Option<(Duration, Instant)>,
     log: CallLog,
     log_bytes: usize,
+    secrets: Arc<Bound>,
 }
 
 impl Linked {
@@ -97,16 +113,18 @@ impl Linked {
 
     /// # Errors
     /// [`PluginError::Busy`] when the pool has no room, a [`PluginError::Guest`] when the guest's start traps.
-    pub fn instantiate(&self, engine: &Engine, limits: &Limits) -> Result<Instance, PluginError> {
+    pub fn instantiate(&self, engine: &Engine, limits: &Limits, secrets: Arc<Bound>) -> Result<Instance, PluginError> {
         let host = Host {
             max_memory_bytes: limits.max_memory_bytes,
             memory_bytes: 0,
             refused_memory: false,
             time_ms: 0,
-            deadline: limits.deadline,
+            deadline: limits.deadline * SETUP_DEADLINES,
+            sets_up: true,
             first_tick: None,
             log: CallLog::default(),
             log_bytes: 0,
+            secrets,
         };
         let mut store = Store::new(engine, host);
         store.limiter(|host| host);
@@ -130,7 +148,7 @@ impl Instance {
     /// # Errors
     /// The guest's failure; the instance is spent then.
     pub fn describe(&mut self) -> Result<About, Failure> {
-        self.begin(0);
+        self.begin_setup();
         let about = match &self.exports {
             Exports::Transform(it) => it
                 .jackfield_plugin_lifecycle()
@@ -141,7 +159,17 @@ impl Instance {
                 .call_describe(&mut self.store)
                 .map(|a| (a.name, a.version, a.events, a.config_schema)),
         };
-        let (name, version, events, config_schema) = about.map_err(|error| self.failure(&error))?;
+        let (name, version, events, config_schema) = about.map_err(|error| self.setup_failure(&error))?;
+        if events.len() > MAX_PATTERNS || events.iter().any(|pattern| pattern.len() > MAX_NAME_BYTES) {
+            let message =
+                format!("names more than {MAX_PATTERNS} event patterns, or one of more than {MAX_NAME_BYTES} bytes");
+            return Err(Failure::new("bad-events", message));
+        }
+        if config_schema.as_ref().is_some_and(|schema| schema.len() > MAX_SCHEMA_BYTES) {
+            let message = format!("has a schema of its configuration of more than {MAX_SCHEMA_BYTES} bytes");
+            return Err(Failure::new("bad-schema", message));
+        }
+        let (name, version) = (clip(name, MAX_NAME_BYTES), clip(version, MAX_NAME_BYTES));
         Ok(About { name, version, events, config_schema })
     }
 
@@ -150,21 +178,22 @@ impl Instance {
     /// # Errors
     /// The guest's failure; the instance is spent then.
     pub fn configure(&mut self, config: &str) -> Result<Result<(), String>, Failure> {
-        self.begin(0);
+        self.begin_setup();
         match &self.exports {
             Exports::Transform(it) => it.jackfield_plugin_lifecycle().call_configure(&mut self.store, config),
             Exports::Filter(it) => it.jackfield_plugin_lifecycle().call_configure(&mut self.store, config),
         }
-        .map(|answer| answer.map_err(|words| clip(words, MAX_WORDS_BYTES)))
-        .map_err(|error| self.failure(&error))
+        .map(|answer| answer.map_err(|words| self.store.data().shown(words, MAX_WORDS_BYTES)))
+        .map_err(|error| self.setup_failure(&error))
     }
 
     /// Passes one event through. A filter's false is a drop without a reason.
     ///
     /// # Errors
-    /// The failure, and whether the instance can be used again: it can after the guest's own no, not after a trap.
+    /// The failure, and whether the instance can be used again: it can after the guest's own no, not after it trapped or
+    /// broke a bound.
     pub fn call(&mut self, to: &Destination, input: &Input) -> Result<Verdict, (Failure, bool)> {
-        self.begin(input.time_ms);
+        self.begin(input.time_ms, self.limits.deadline);
         let attributes = pairs(input.attributes);
         let event = types::Event {
             id: input.id,
@@ -186,7 +215,7 @@ impl Instance {
                         types::Verdict::Emit(output) => Verdict::Emit(emitted(output)),
                         types::Verdict::Pass => Verdict::Pass,
                         types::Verdict::Drop(reason) => {
-                            Verdict::Drop(reason.map(|reason| clip(reason, MAX_WORDS_BYTES)))
+                            Verdict::Drop(reason.map(|reason| self.store.data().shown(reason, MAX_WORDS_BYTES)))
                         }
                     })
                 })
@@ -206,34 +235,51 @@ impl Instance {
                         self.limits.max_output_bytes
                     ),
                 ),
-                true,
+                false,
             )),
             Ok(Ok(verdict)) => Ok(verdict),
             Ok(Err(types::Failure { code, message })) => {
-                Err((Failure::new(clip(code, 64), clip(message, MAX_WORDS_BYTES)), true))
+                let host = self.store.data();
+                Err((Failure::new(host.shown(code, MAX_CODE_BYTES), host.shown(message, MAX_WORDS_BYTES)), true))
             }
             Err(error) => Err((self.failure(&error), false)),
         }
     }
 
-    /// What the guest logged in the last call, also in one that failed.
+    /// What the guest logged since this was last asked, also in a call that failed.
     pub fn take_log(&mut self) -> CallLog {
-        std::mem::take(&mut self.store.data_mut().log)
+        let host = self.store.data_mut();
+        host.log_bytes = 0;
+        std::mem::take(&mut host.log)
     }
 
-    /// What its memories hold together; they never shrink.
+    /// What its memories take now; they never shrink.
     pub fn memory_bytes(&self) -> usize {
         self.store.data().memory_bytes
     }
 
-    fn begin(&mut self, time_ms: u64) {
+    fn begin_setup(&mut self) {
+        self.begin(0, self.limits.deadline * SETUP_DEADLINES);
+        self.store.data_mut().sets_up = true;
+    }
+
+    fn begin(&mut self, time_ms: u64, deadline: Duration) {
         self.store.set_epoch_deadline(1);
         let host = self.store.data_mut();
         host.time_ms = time_ms;
+        host.deadline = deadline;
+        host.sets_up = false;
         host.first_tick = None;
-        host.log = CallLog::default();
-        host.log_bytes = 0;
         host.refused_memory = false;
+    }
+
+    /// With the last words of a guest that has no journal yet: a panic says there what it was.
+    fn setup_failure(&self, error: &wasmtime::Error) -> Failure {
+        let Failure { code, message } = self.failure(error);
+        match self.store.data().log.lines.last() {
+            Some(line) => Failure::new(code, clip(format!("{message}; it logged: {}", line.message), MAX_WORDS_BYTES)),
+            None => Failure::new(code, message),
+        }
     }
 
     fn failure(&self, error: &wasmtime::Error) -> Failure {
@@ -261,7 +307,10 @@ fn emitted(output: types::Output) -> Emitted {
 }
 
 fn failure_of(error: &wasmtime::Error, host: &Host) -> Failure {
-    let deadline = || format!("ran longer than {} ms of CPU time (PLUGIN_DEADLINE)", host.deadline.as_millis());
+    let deadline = || {
+        let setting = if host.sets_up { "ten times PLUGIN_DEADLINE" } else { "PLUGIN_DEADLINE" };
+        format!("ran longer than {} ms of CPU time ({setting})", host.deadline.as_millis())
+    };
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return match trap {
             Trap::Interrupt => Failure::new("deadline", deadline()),
@@ -286,6 +335,11 @@ fn clip(mut text: String, max_bytes: usize) -> String {
 }
 
 impl Host {
+    /// A guest's words as people may read them.
+    fn shown(&self, words: String, max_bytes: usize) -> String {
+        self.secrets.scrub_and_cut(words, max_bytes)
+    }
+
     /// The first tick starts the call's clocks: to read them costs a third of a filter's call, and few calls see a tick.
     /// What ran before it goes uncounted: no more than the deadline could be late by anyway, since only ticks enforce it.
     fn look_at_clock(&mut self) -> wasmtime::Result<UpdateDeadline> {
@@ -310,8 +364,9 @@ impl ResourceLimiter for Host {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= 100_000)
+    /// The engine's pool has a bound for each table, and for how many there are.
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(true)
     }
 }
 
@@ -319,18 +374,25 @@ impl types::Host for Host {}
 
 impl log::Host for Host {
     fn write(&mut self, level: String, message: String) {
-        self.log_bytes += level.len() + message.len();
-        if self.log.lines.len() < MAX_LOG_LINES && self.log_bytes <= MAX_LOG_BYTES {
-            self.log.lines.push(LogLine { level, message });
-        } else {
+        let room = MAX_LOG_BYTES.saturating_sub(self.log_bytes);
+        if self.log.lines.len() >= MAX_LOG_LINES || room == 0 {
             self.log.dropped += 1;
+            return;
         }
+        let is_longer = message.len() > room;
+        let mut message = self.shown(message, room);
+        self.log_bytes += message.len();
+        if is_longer {
+            self.log_bytes = MAX_LOG_BYTES;
+            message.push('…');
+        }
+        self.log.lines.push(LogLine { level: Level::of(&level).as_str().to_owned(), message });
     }
 }
 
 impl secrets::Host for Host {
-    fn get(&mut self, _name: String) -> Option<String> {
-        None
+    fn get(&mut self, name: String) -> Option<String> {
+        self.secrets.get(&name).map(str::to_owned)
     }
 }
 

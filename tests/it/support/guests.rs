@@ -6,7 +6,7 @@
 
 mod abi;
 
-use abi::{LIFECYCLE, MEMORY, MEMORY_ALIASES, exported, imported_types};
+use abi::{HOST, LIFECYCLE, MEMORY, MEMORY_ALIASES, SHARED_MEMORY, exported, imported_types};
 use std::fmt::Write as _;
 
 /// What `transform` does when it is called.
@@ -20,6 +20,29 @@ enum Transform {
     Hog,
     Flood,
     Overflow,
+    Copy,
+    Scan,
+    /// A header's name and value, and the body.
+    Emit(&'static str, &'static str, &'static str),
+    Tell(Telling, &'static str),
+}
+
+/// How a guest gives away a secret.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Telling {
+    Emits,
+    Fails,
+    Drops,
+}
+
+/// What goes wrong before there is any event.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Setup {
+    Fine,
+    TrapsAtStart,
+    TrapsInDescribe,
+    TrapsInConfigure,
+    LoopsInConfigure,
 }
 
 /// Which world the component is made for.
@@ -37,6 +60,15 @@ pub struct Guest {
     patterns: Vec<String>,
     refuses_with: Option<String>,
     transform: Transform,
+    setup: Setup,
+    /// Code before `transform`, where there is any: it may call the host.
+    says: Option<Says>,
+}
+
+#[derive(Clone, Copy)]
+enum Says {
+    Line(&'static str, &'static str),
+    AMillionLines,
 }
 
 /// A transformer that answers with its version, its configuration, and the event's id and data.
@@ -47,6 +79,8 @@ pub fn transformer(version: &str) -> Guest {
         patterns: Vec::new(),
         refuses_with: None,
         transform: Transform::Answer,
+        setup: Setup::Fine,
+        says: None,
     }
 }
 
@@ -120,6 +154,52 @@ impl Guest {
         Guest { transform: Transform::Overflow, ..self }
     }
 
+    /// Copies a megabyte to and fro without end.
+    pub fn copying(self) -> Guest {
+        Guest { transform: Transform::Copy, ..self }
+    }
+
+    /// Grows by 4 MiB, logs `clean` or, where one byte of them is not zero, `dirty`, fills them, and traps.
+    pub fn scanning(self) -> Guest {
+        Guest { transform: Transform::Scan, ..self }
+    }
+
+    /// Emits `{}` with this header.
+    pub fn setting_header(self, name: &'static str, value: &'static str) -> Guest {
+        Guest { transform: Transform::Emit(name, value, "{}"), ..self }
+    }
+
+    /// Emits this text, whatever it is, as JSON.
+    pub fn emitting(self, text: &'static str) -> Guest {
+        Guest { transform: Transform::Emit("x-team", "billing", text), ..self }
+    }
+
+    /// Asks for a secret, logs it, and tells it as said; drops the event with the reason `no secret` where it gets none.
+    pub fn telling_secret(self, telling: Telling, name: &'static str) -> Guest {
+        Guest { transform: Transform::Tell(telling, name), ..self }
+    }
+
+    /// Logs a line at each event, before whatever else it does.
+    pub fn logging(self, level: &'static str, message: &'static str) -> Guest {
+        Guest { says: Some(Says::Line(level, message)), ..self }
+    }
+
+    /// Logs a million lines at each event.
+    pub fn chattering(self) -> Guest {
+        Guest { says: Some(Says::AMillionLines), ..self }
+    }
+
+    pub fn setting_up(self, setup: Setup) -> Guest {
+        Guest { setup, ..self }
+    }
+
+    /// The component with one thing spelled otherwise, as another toolchain or another version would.
+    pub fn bytes_where(&self, is: &str, becomes: &str) -> Vec<u8> {
+        let text = self.text();
+        assert!(text.contains(is), "the guest has no {is}");
+        wat::parse_str(text.replace(is, becomes)).expect("the guest is valid text")
+    }
+
     /// The component, ready to be written to `PLUGIN_DIR/<name>.wasm`.
     pub fn bytes(&self) -> Vec<u8> {
         wat::parse_str(self.text()).expect("the guest is valid text")
@@ -127,21 +207,45 @@ impl Guest {
 
     fn text(&self) -> String {
         let mut data = Data::new();
-        let core = format!("{}\n{}", self.lifecycle(&mut data), self.work(&mut data));
+        let says = self.says(&mut data);
+        let start = if self.setup == Setup::TrapsAtStart { "(func $start unreachable) (start $start)" } else { "" };
+        let core = format!("{}\n{}\n{says}\n{start}", self.lifecycle(&mut data), self.work(&mut data));
         let exports = match self.world {
             World::Transformer => {
                 exported("transformer", "transform", "verdict", &["event", "destination", "verdict", "failure"])
             }
             World::Filter => exported("filter", "matches", "bool", &["event", "destination", "failure"]),
         };
+        let calls_host = self.says.is_some() || matches!(self.transform, Transform::Scan | Transform::Tell(..));
+        let (host, instance, memory) = match calls_host {
+            true => (HOST, abi::WITH_HOST, MEMORY.replace("(memory (export \"memory\") 2)", SHARED_MEMORY)),
+            false => ("", "(instantiate $code)", MEMORY.to_owned()),
+        };
         format!(
-            "(component\n{types}\n(core module $code\n{MEMORY}\n(global $heap (mut i32) (i32.const {heap}))\n\
+            "(component\n{types}\n{host}\n(core module $code\n{memory}\n(global $heap (mut i32) (i32.const {heap}))\n\
              (global $floor (mut i32) (i32.const {heap}))\n{data}\n{core})\n\
-             (core instance $i (instantiate $code))\n{MEMORY_ALIASES}\n{LIFECYCLE}\n{exports})",
+             (core instance $i {instance})\n{MEMORY_ALIASES}\n{LIFECYCLE}\n{exports})",
             types = imported_types(),
             heap = data.end(),
             data = data.segments,
         )
+    }
+
+    /// `transform` as the host calls it: what it says goes before its work.
+    fn says(&self, data: &mut Data) -> String {
+        if self.world == World::Filter {
+            return String::new();
+        }
+        let line = match self.says {
+            None => String::new(),
+            Some(Says::Line(level, message)) => log(data, level, message),
+            Some(Says::AMillionLines) => format!(
+                "(local $n i32) (loop $more {}
+                   (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 1000000))))",
+                log(data, "info", "one of a million")
+            ),
+        };
+        format!("(func (export \"transform\") (param $in i32) (result i32) {line} (call $transform (local.get $in)))")
     }
 
     /// `describe` and `configure`: both answer through a record in memory.
@@ -158,9 +262,16 @@ impl Guest {
                 data.words(&[1, words.at, words.len])
             }
         };
+        let (describes, configures) = match self.setup {
+            Setup::Fine | Setup::TrapsAtStart => ("", ""),
+            Setup::TrapsInDescribe => ("unreachable", ""),
+            Setup::TrapsInConfigure => ("", "unreachable"),
+            Setup::LoopsInConfigure => ("", "(loop $again (br $again))"),
+        };
         format!(
-            r#"(func (export "describe") (result i32) i32.const {about})
+            r#"(func (export "describe") (result i32) {describes} i32.const {about})
                (func (export "configure") (param $at i32) (param $len i32) (result i32)
+                 {configures}
                  (global.set $config (local.get $at))
                  (global.set $config-len (local.get $len))
                  ;; The configuration stays; what a call brings in is given back after it.
@@ -200,6 +311,16 @@ impl Guest {
                 body("(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable")
             }
             Transform::Flood => flood(data),
+            Transform::Copy => body(
+                "(drop (memory.grow (i32.const 32)))
+                 (loop $again
+                   (memory.copy (i32.const 131072) (i32.const 1179648) (i32.const 917504))
+                   (memory.fill (i32.const 1179648) (i32.const 7) (i32.const 917504))
+                   (br $again)) unreachable",
+            ),
+            Transform::Scan => scan(data),
+            Transform::Emit(name, value, text) => emit(data, name, value, text),
+            Transform::Tell(telling, name) => tell(data, telling, name),
             Transform::Overflow => {
                 let deeper = "(func $deeper (param i32) (result i32)
                     (i32.add (i32.const 1) (call $deeper (i32.add (local.get 0) (i32.const 1)))))";
@@ -255,8 +376,75 @@ fn flood(data: &mut Data) -> String {
     ))
 }
 
+fn log(data: &mut Data, level: &str, message: &str) -> String {
+    let (level, message) = (data.put(level), data.put(message));
+    format!(
+        "(call $log (i32.const {}) (i32.const {}) (i32.const {}) (i32.const {}))",
+        level.at, level.len, message.at, message.len
+    )
+}
+
+fn scan(data: &mut Data) -> String {
+    let (clean, dirty) = (log(data, "info", "clean"), log(data, "info", "dirty"));
+    body(&format!(
+        "(local $at i32) (local $end i32)
+         (local.set $at (i32.shl (memory.grow (i32.const 64)) (i32.const 16)))
+         (local.set $end (i32.shl (memory.size) (i32.const 16)))
+         (block $found
+           (loop $next
+             (br_if $found (i64.ne (i64.load (local.get $at)) (i64.const 0)))
+             (local.set $at (i32.add (local.get $at) (i32.const 8)))
+             (br_if $next (i32.lt_u (local.get $at) (local.get $end)))))
+         (if (i32.lt_u (local.get $at) (local.get $end)) (then {dirty}) (else {clean}))
+         (memory.fill (i32.sub (local.get $end) (i32.const 4194304)) (i32.const 165) (i32.const 4194304))
+         unreachable"
+    ))
+}
+
+fn emit(data: &mut Data, name: &str, value: &str, text: &str) -> String {
+    let (name, value, json, text) = (data.put(name), data.put(value), data.put("application/json"), data.put(text));
+    let headers = data.words(&[name.at, name.len, value.at, value.len]);
+    let answer = data.words(&[0, 0, json.at, json.len, headers, 1, 0, text.at, text.len, 0, 0]);
+    body(&format!("i32.const {answer}"))
+}
+
+/// The secret's text is at the words `got` + 4 and + 8 once the host has answered.
+fn tell(data: &mut Data, telling: Telling, name: &str) -> String {
+    let (name, level, none, code) = (data.put(name), data.put("info"), data.put("no secret"), data.put("told"));
+    let (open, close) = (data.put("{\"secret\":\""), data.put("\"}"));
+    let got = data.words(&[0, 0, 0]);
+    let dropped = data.words(&[0, 2, 1, none.at, none.len]);
+    let fails = data.words(&[1, code.at, code.len, 0, 0]);
+    let drops = data.words(&[0, 2, 1, 0, 0]);
+    let emitted = Emitted::place(data);
+    let word = |at: u32| format!("(i32.load (i32.const {at}))");
+    let (at, len) = (word(got + 4), word(got + 8));
+    let put_at = |record: u32, n: u32| {
+        format!("(i32.store (i32.const {}) {at}) (i32.store (i32.const {}) {len})", record + n, record + n + 4)
+    };
+    let put = |piece: &Place| format!("(call $put (i32.const {}) (i32.const {}))", piece.at, piece.len);
+    let answer = match telling {
+        Telling::Fails => format!("{} i32.const {fails}", put_at(fails, 12)),
+        Telling::Drops => format!("{} i32.const {drops}", put_at(drops, 12)),
+        Telling::Emits => format!(
+            "(local.set $start (call $alloc (i32.const 0))) {} (call $put {at} {len}) {} {}",
+            put(&open),
+            put(&close),
+            emitted.body("(local.get $start)", "(i32.sub (global.get $heap) (local.get $start))")
+        ),
+    };
+    body(&format!(
+        "(local $start i32)
+         (call $secret (i32.const {}) (i32.const {}) (i32.const {got}))
+         (if (i32.eqz (i32.load8_u (i32.const {got}))) (then (return (i32.const {dropped}))))
+         (call $log (i32.const {}) (i32.const {}) {at} {len})
+         {answer}",
+        name.at, name.len, level.at, level.len
+    ))
+}
+
 fn body(code: &str) -> String {
-    format!("(func (export \"transform\") (param $in i32) (result i32)\n{code})\n{DONE}")
+    format!("(func $transform (param $in i32) (result i32)\n{code})\n{DONE}")
 }
 
 /// Called after the host has read an answer.

@@ -89,6 +89,35 @@ pub const MEMORY: &str = r#"
   (memory.copy (local.get $new) (local.get $old) (local.get $old-size))
   (local.get $new))"#;
 
+/// In the place of a memory of its own, for a guest that calls the host: what the host is given must lie in a memory that
+/// is there before the guest is.
+pub const SHARED_MEMORY: &str = r#"
+(import "lent" "memory" (memory 4))
+(import "host" "log" (func $log (param i32 i32 i32 i32)))
+(import "host" "secret" (func $secret (param i32 i32 i32)))
+(export "memory" (memory 0))"#;
+
+/// The log and the secrets, lowered. An answer of the host lies in the fourth page, until the next one.
+pub const HOST: &str = r#"
+(import "jackfield:plugin/log@1.0.0" (instance $host-log
+  (export "write" (func (param "level" string) (param "message" string)))))
+(import "jackfield:plugin/secrets@1.0.0" (instance $host-secrets
+  (export "get" (func (param "name" string) (result (option string))))))
+(core module $lender
+  (memory (export "memory") 4)
+  (func (export "answer") (param i32 i32 i32 i32) (result i32) i32.const 196608))
+(core instance $lent (instantiate $lender))
+(alias core export $lent "memory" (core memory $lent-memory))
+(alias core export $lent "answer" (core func $lent-answer))
+(alias export $host-log "write" (func $host-write))
+(alias export $host-secrets "get" (func $host-get))
+(core func $log (canon lower (func $host-write) (memory $lent-memory)))
+(core func $secret (canon lower (func $host-get) (memory $lent-memory) (realloc $lent-answer)))
+(core instance $host (export "log" (func $log)) (export "secret" (func $secret)))"#;
+
+/// How the guest's code is instantiated then.
+pub const WITH_HOST: &str = r#"(instantiate $code (with "lent" (instance $lent)) (with "host" (instance $host)))"#;
+
 /// Named apart from their use: how a nested reference is written differs between versions of the text format.
 pub const MEMORY_ALIASES: &str = r#"
 (alias core export $i "memory" (core memory $memory))
