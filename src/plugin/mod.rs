@@ -12,9 +12,11 @@
 //! Deliberately absent: webhooks and sockets. A chain knows a [`Destination`], which is two words.
 
 mod abi;
+mod admission;
 mod call;
 mod chain;
 mod engine;
+mod follow;
 mod headers;
 mod info;
 mod instances;
@@ -90,6 +92,8 @@ pub enum PluginError {
     Unknown(String),
     #[error("version {number} of {plugin} is not there: it was deleted")]
     Gone { plugin: String, number: u32 },
+    #[error("{max} components of this tenant are being uploaded already; wait for one of them")]
+    TooManyUploads { max: usize },
     /// Ours, not the plugin's: to be tried again.
     #[error("the plugin threads are busy")]
     Busy,

@@ -13,6 +13,7 @@ use wasmtime::Engine;
 
 use super::{
     Limits, PluginError, PluginId,
+    admission::Admissions,
     chain::Bound,
     engine,
     stats::CallStats,
@@ -42,6 +43,7 @@ pub struct Plugins {
     pub(super) moving: Mutex<()>,
     /// Told when the database may say something new of a tenant's plugin.
     pub(super) look: Notify,
+    pub(super) admissions: Admissions,
 }
 
 pub struct Plugin {
@@ -94,6 +96,7 @@ impl Plugins {
             plugins: RwLock::default(),
             moving: Mutex::default(),
             look: Notify::new(),
+            admissions: Admissions::default(),
         })
     }
 

@@ -36,6 +36,7 @@ pub struct Guest {
     version: String,
     patterns: Vec<String>,
     refuses_with: Option<String>,
+    describe_traps: bool,
     transform: Transform,
 }
 
@@ -46,6 +47,7 @@ pub fn transformer(version: &str) -> Guest {
         version: version.to_owned(),
         patterns: Vec::new(),
         refuses_with: None,
+        describe_traps: false,
         transform: Transform::Answer,
     }
 }
@@ -83,6 +85,11 @@ impl Guest {
     pub fn refusing_configuration(mut self, words: &str) -> Guest {
         self.refuses_with = Some(words.to_owned());
         self
+    }
+
+    /// Executes `unreachable` when it is asked what it is.
+    pub fn trapping_at_describe(self) -> Guest {
+        Guest { describe_traps: true, ..self }
     }
 
     /// Drops every event, saying `not wanted`.
@@ -158,8 +165,9 @@ impl Guest {
                 data.words(&[1, words.at, words.len])
             }
         };
+        let describe = if self.describe_traps { "unreachable".to_owned() } else { format!("i32.const {about}") };
         format!(
-            r#"(func (export "describe") (result i32) i32.const {about})
+            r#"(func (export "describe") (result i32) {describe})
                (func (export "configure") (param $at i32) (param $len i32) (result i32)
                  (global.set $config (local.get $at))
                  (global.set $config-len (local.get $len))
