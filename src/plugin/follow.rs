@@ -153,7 +153,13 @@ impl Plugins {
                 add(id);
             }
         }
-        known.into_values().filter(|plugin| !plugin.is_deleted()).for_each(|plugin| add(plugin.id.clone()));
+        for plugin in known.into_values() {
+            match plugin.is_deleted() {
+                // The last chain that named it may have gone.
+                true => self.forget(&plugin),
+                false => add(plugin.id.clone()),
+            }
+        }
         Ok(outdated)
     }
 }

@@ -212,6 +212,7 @@ impl Plugins {
 
     /// Forgets a plugin that was deleted, unless a chain names it yet.
     pub(super) fn forget(&self, plugin: &Plugin) {
+        let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
         if plugin.chains().is_empty() {
             plugins.remove(&plugin.id);
