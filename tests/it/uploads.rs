@@ -249,3 +249,38 @@ async fn a_chain_that_the_new_version_refuses_stays_on_the_old_one() {
     let shown = admin.get(SLACKISH).await.expect(200).body;
     assert!(shown["last_error"].to_string().contains("I want a channel"), "{shown}");
 }
+
+// --- many at once --------------------------------------------------------------------------------------------------
+
+/// An upload of `acme` of which the body never comes.
+async fn stalled(server: &Server) -> tokio::net::TcpStream {
+    use tokio::io::AsyncWriteExt;
+    let token = crate::support::Token::of("acme").role("admin").sign();
+    let head = format!(
+        "PUT {SLACKISH} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/wasm\r\n\
+         content-length: 1000\r\n\r\n"
+    );
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port())).await.expect("the server listens");
+    stream.write_all(head.as_bytes()).await.expect("a head can be sent");
+    stream
+}
+
+#[tokio::test]
+async fn a_tenant_has_two_uploads_under_way_and_no_more() {
+    let server = Server::start().await;
+    let under_way = [stalled(&server).await, stalled(&server).await];
+    let component = transformer("1").bytes();
+    let again = crate::support::eventually("a third upload to be refused", || async {
+        let answer = upload(&server, SLACKISH, component.clone()).await;
+        (answer.status == 429).then_some(answer)
+    })
+    .await;
+    assert_eq!(again.header("retry-after"), "1");
+    assert_eq!(again.expect_problem(429)["code"], "too_many_uploads");
+    put(&server.admin("other"), SLACKISH, component.clone()).await.expect(201);
+    drop(under_way);
+    crate::support::eventually("the places to be free again", || async {
+        (upload(&server, SLACKISH, component.clone()).await.status < 300).then_some(())
+    })
+    .await;
+}
