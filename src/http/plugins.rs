@@ -4,11 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::{Bytes, HttpBody},
+    body::{Body, Bytes},
     extract::{Path, RawQuery, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -51,6 +53,7 @@ pub async fn upload(
 ) -> Result<Response, Problem> {
     let name = own(&name)?;
     let activate = wants_active(query.as_deref())?;
+    let _admission = api.plugins.admit(&who.tenant).await?;
     let wasm = component(request, api.plugins.limits().max_size_bytes).await?;
     let uploaded = api.plugins.upload(&who.tenant, &name, wasm, activate).await?;
     tell(&api, &who).await;
@@ -152,14 +155,11 @@ async fn component(request: Request, max_bytes: usize) -> Result<Bytes, Problem>
     if media_type.as_deref() != Some("application/wasm") {
         return Err(Problem::unsupported_media_type("send the component with `content-type: application/wasm`"));
     }
-    let too_large = || Problem::too_large(format!("a component is at most {max_bytes} bytes long (PLUGIN_MAX_SIZE)"));
-    if request.body().size_hint().lower() > max_bytes as u64 {
-        return Err(too_large());
-    }
-    let read = axum::body::to_bytes(request.into_body(), max_bytes);
-    match tokio::time::timeout(UPLOAD_TIMEOUT, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(too_large()),
+    match tokio::time::timeout(UPLOAD_TIMEOUT, read(request.into_body(), max_bytes)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
+            Err(Problem::too_large(format!("a component is at most {max_bytes} bytes long (PLUGIN_MAX_SIZE)")))
+        }
         Ok(Err(error)) => Err(Problem::bad_request("broken_body", error.to_string())),
         Err(_) => {
             let detail = format!("the component was not sent within {} s", UPLOAD_TIMEOUT.as_secs());
@@ -168,8 +168,22 @@ async fn component(request: Request, max_bytes: usize) -> Result<Bytes, Problem>
     }
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+/// None: it is longer than that. What is over is read for a while and thrown away: a client that is still sending would
+/// see a broken connection instead of the answer.
+async fn read(mut body: Body, max_bytes: usize) -> Result<Option<Bytes>, axum::Error> {
+    let (mut kept, mut len) = (BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        len = len.saturating_add(data.len());
+        if len <= max_bytes {
+            kept.extend_from_slice(&data);
+        } else if len <= max_bytes.saturating_mul(4) {
+            kept = BytesMut::new();
+        } else {
+            break;
+        }
+    }
+    Ok((len <= max_bytes).then(|| kept.freeze()))
 }
 
 pub async fn chain(AdminUser(who): AdminUser, State(api): State<Api>) -> Json<ShownChain> {

@@ -194,6 +194,7 @@ impl From<PluginError> for Problem {
             PluginError::World(_) => refused("no_known_world"),
             PluginError::Guest(_) => refused("describe_failed"),
             PluginError::Unknown(_) | PluginError::Gone { .. } => Self::not_found(error.to_string()),
+            PluginError::TooManyUploads { .. } => Self::too_many("too_many_uploads", error.to_string(), 1),
             PluginError::Busy => Self::unavailable("plugins_busy", error.to_string()),
             PluginError::Engine(why) => {
                 tracing::error!("an upload was not compiled, and not for its own fault: {why}");

@@ -14,11 +14,13 @@
 mod abi;
 mod books;
 mod breaker;
+mod admission;
 mod call;
 mod chain;
 mod dry_run;
 mod engine;
 mod fair;
+mod follow;
 mod headers;
 mod info;
 mod instances;
@@ -107,6 +109,8 @@ pub enum PluginError {
     Unknown(String),
     #[error("version {number} of {plugin} is not there: it was deleted")]
     Gone { plugin: String, number: u32 },
+    #[error("{max} components of this tenant are being uploaded already; wait for one of them")]
+    TooManyUploads { max: usize },
     /// Ours, not the plugin's: to be tried again.
     #[error("the plugin threads are busy")]
     Busy,

@@ -17,6 +17,7 @@ use wasmtime::Engine;
 use super::{
     Limits, PluginError, PluginId,
     books::{Books, Opened},
+    admission::Admissions,
     chain::Bound,
     engine,
     secrets::PluginSecrets,
@@ -50,6 +51,7 @@ pub struct Plugins {
     pub(super) look: Notify,
     /// Turns at dry runs: they take CPU from events, so one at a time.
     pub(super) dry_runs: Semaphore,
+    pub(super) admissions: Admissions,
 }
 
 pub struct Plugin {
@@ -110,6 +112,7 @@ impl Plugins {
             moving: Mutex::default(),
             look: Notify::new(),
             dry_runs: Semaphore::new(1),
+            admissions: Admissions::default(),
         })
     }
 
@@ -225,6 +228,7 @@ impl Plugins {
 
     /// Forgets a plugin that was deleted, unless a chain names it yet.
     pub(super) fn forget(&self, plugin: &Plugin) {
+        let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
         if plugin.chains().is_empty() {
             plugins.remove(&plugin.id);

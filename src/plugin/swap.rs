@@ -43,9 +43,10 @@ impl Plugins {
             |n: usize, place: &str, message: String| FieldError { field: format!("{field}[{n}].{place}"), message };
         let mut unknown = Vec::new();
         for (n, step) in spec.0.iter().enumerate() {
-            let plugin = self.find(&step.plugin.of(tenant)).await;
-            if !plugin.is_ok_and(|plugin| plugin.is_some_and(|plugin| plugin.active.load().is_some())) {
-                unknown.push(fault(n, "plugin", PluginError::Unknown(step.plugin.to_string()).to_string()));
+            match self.find(&step.plugin.of(tenant)).await {
+                Ok(Some(plugin)) if plugin.active.load().is_some() => {}
+                Ok(_) => unknown.push(fault(n, "plugin", PluginError::Unknown(step.plugin.to_string()).to_string())),
+                Err(error) => unknown.push(fault(n, "plugin", error.to_string())),
             }
         }
         if !unknown.is_empty() {
@@ -62,8 +63,8 @@ impl Plugins {
             return Chain::default();
         }
         let bound = Arc::new(Bound::new(tenant, spec));
-        let plugins: Vec<_> = bound.steps.iter().map(|step| self.plugin_or_new(&step.plugin)).collect();
         loop {
+            let plugins: Vec<_> = bound.steps.iter().map(|step| self.plugin_or_new(&step.plugin)).collect();
             let active: Serving = plugins.iter().map(|plugin| plugin.active.load_full()).collect();
             let mut serving: Serving = Vec::with_capacity(active.len());
             for ((step, plugin), active) in bound.steps.iter().zip(&plugins).zip(&active) {
@@ -82,6 +83,7 @@ impl Plugins {
             let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
             let same = |(plugin, tried): (&Arc<Plugin>, &Option<Arc<Version>>)| {
                 plugin.active.load_full().map(|version| version.uid) == tried.as_ref().map(|version| version.uid)
+                    && self.plugin(&plugin.id).is_some_and(|known| Arc::ptr_eq(&known, plugin))
             };
             if plugins.iter().zip(&active).all(same) {
                 bound.serve(serving);

@@ -1,22 +1,15 @@
-//! Tenants' own plugins: uploads, the way back, the end, and following what other nodes did.
-//!
-//! The database says which version serves. Whoever changes that brings it into force on this node before it answers, and
-//! every other node does when it looks: told by a word, or by itself after a while.
+//! Tenants' own plugins: uploads, the way back, and the end. Each is written to the database first, and in force on this
+//! node before it is answered; how other nodes come to it is said in [`super::follow`].
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
-    time::{Duration, Instant as Clock},
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::{task::JoinSet, time::Instant};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Pins, PluginError, PluginId, PluginName, Plugins,
-    registry::{Code, Plugin, PluginState, STORED_VERSIONS},
+    admission::Admission,
+    registry::{Code, STORED_VERSIONS},
     version::Version,
 };
 use crate::{
@@ -26,10 +19,6 @@ use crate::{
 
 /// What one tenant may have.
 const QUOTA: PluginQuota = PluginQuota { plugins: 100, bytes: 512 << 20 };
-/// What another node changed is in force here after so long.
-const REFRESH_EVERY: Duration = Duration::from_secs(3);
-/// A version that cannot be brought into force is tried again after a while that doubles up to this.
-const MAX_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// An upload, as it was taken.
 #[derive(Debug, Serialize)]
@@ -69,6 +58,14 @@ impl From<StoreError> for UploadError {
 }
 
 impl Plugins {
+    /// A place for an upload, before its body is read.
+    ///
+    /// # Errors
+    /// [`PluginError::TooManyUploads`], [`PluginError::Busy`].
+    pub async fn admit(&self, tenant: &TenantId) -> Result<Admission<'_>, PluginError> {
+        self.admissions.admit(tenant).await
+    }
+
     /// Takes a component as the next version of a tenant's plugin. In force when this returns, if it is to serve.
     ///
     /// # Errors
@@ -82,7 +79,7 @@ impl Plugins {
     ) -> Result<Uploaded, UploadError> {
         let id = name.of(tenant);
         let size_bytes = wasm.len();
-        let begun = Clock::now();
+        let begun = Instant::now();
         // Compiled before it is stored: the store holds good components only.
         let version = self.compile(Some(tenant), &id.to_string(), 0, Code::Given(wasm.clone())).await?;
         let compile_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -96,6 +93,7 @@ impl Plugins {
             keep: STORED_VERSIONS,
             dispensable: self.dispensable(&id).await?,
         };
+        let _looks = self.looks_after();
         let (number, is_new) = match self.store.add_plugin_version(new).await? {
             AddedVersion::New(number) => (number, true),
             AddedVersion::Known(number) => (number, false),
@@ -131,6 +129,7 @@ impl Plugins {
         let plugin = self.find(&id).await?.ok_or_else(unknown)?;
         // Compiled before the pointer moves anywhere.
         self.version(&plugin, number).await?;
+        let _looks = self.looks_after();
         if !self.store.set_active_plugin(id.owner_text(), id.bare(), number).await? {
             return Err(PluginError::Gone { plugin: id.to_string(), number });
         }
@@ -145,46 +144,10 @@ impl Plugins {
     /// [`PluginError::Store`].
     pub async fn delete(&self, tenant: &TenantId, name: &PluginName) -> Result<bool, PluginError> {
         let id = name.of(tenant);
+        let _looks = self.looks_after();
         let deleted = self.store.delete_plugin(id.owner_text(), id.bare()).await?;
         self.follow(&id).await?;
         Ok(deleted)
-    }
-
-    /// A plugin, if need be by a look into the database: another node may have it since a moment.
-    ///
-    /// # Errors
-    /// [`PluginError`] where it is there and cannot be brought into force.
-    pub(super) async fn find(&self, id: &PluginId) -> Result<Option<Arc<Plugin>>, PluginError> {
-        match self.plugin(id) {
-            Some(plugin) if plugin.active.load().is_some() => Ok(Some(plugin)),
-            known if id.owner().is_none() => Ok(known),
-            _ => self.follow(id).await,
-        }
-    }
-
-    /// Brings into force what the database says of a tenant's plugin now; none where it has no such plugin.
-    ///
-    /// # Errors
-    /// [`PluginError`]: what served goes on serving.
-    async fn follow(&self, id: &PluginId) -> Result<Option<Arc<Plugin>>, PluginError> {
-        let read = || self.store.plugin(id.owner_text(), id.bare());
-        let plugin = match (self.plugin(id), read().await?) {
-            (Some(plugin), _) => plugin,
-            (None, Some(_)) => self.plugin_or_new(id),
-            (None, None) => return Ok(None),
-        };
-        let _swapping = plugin.swapping.lock().await;
-        // Read in turn: what was read before may be older than what is in force by now.
-        let Some(row) = read().await? else {
-            self.deactivate(&plugin);
-            plugin.state().deleted();
-            self.forget(&plugin);
-            return Ok(None);
-        };
-        if row.generation > plugin.state().generation {
-            self.apply(&plugin, row).await?;
-        }
-        Ok(Some(plugin.clone()))
     }
 
     /// Versions that may be dropped from the database where there are too many: not active, serving no chain, and fixed
@@ -208,104 +171,5 @@ impl Plugins {
             needed.extend(pins.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, number)| *number));
         }
         Ok(stored.iter().map(|row| row.version).filter(|number| !needed.contains(number)).collect())
-    }
-
-    /// Another node changed a tenant's plugin: the database is looked at now.
-    pub fn look_now(&self) {
-        self.look.notify_one();
-    }
-
-    /// Follows what other nodes do, and tries again what could not be brought into force, until the server stops. One
-    /// tenant's compiling does not keep the others waiting.
-    pub async fn keep_fresh(self: Arc<Self>, stopping: CancellationToken) {
-        let mut following = JoinSet::new();
-        let mut busy = HashSet::new();
-        let mut look_again = false;
-        loop {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => return,
-                Some(followed) = following.join_next() => {
-                    match followed {
-                        Ok(owner) => {
-                            busy.remove(&owner);
-                        }
-                        Err(error) => {
-                            tracing::error!("a plugin was not followed to the end: {error}");
-                            busy.clear();
-                        }
-                    }
-                    if !look_again {
-                        continue;
-                    }
-                }
-                () = self.look.notified() => {}
-                () = tokio::time::sleep(REFRESH_EVERY), if self.store.is_shared() || self.is_behind() => {}
-            }
-            look_again = false;
-            let outdated = match self.outdated().await {
-                Ok(outdated) => outdated,
-                Err(error) => {
-                    tracing::warn!("plugins stay as they are: {error}");
-                    continue;
-                }
-            };
-            for (owner, ids) in outdated {
-                if !busy.insert(owner.clone()) {
-                    // Changed again meanwhile.
-                    look_again = true;
-                    continue;
-                }
-                let plugins = self.clone();
-                following.spawn(async move {
-                    for id in ids {
-                        // Told by `apply`, and tried again.
-                        let _ = plugins.follow(&id).await;
-                    }
-                    owner
-                });
-            }
-        }
-    }
-
-    /// Whether something is to be tried again.
-    fn is_behind(&self) -> bool {
-        self.all(true).iter().any(|plugin| plugin.state().again.is_some())
-    }
-
-    /// Plugins of which the database says something else than what is in force here, by owner.
-    async fn outdated(&self) -> Result<HashMap<TenantId, Vec<PluginId>>, StoreError> {
-        let mut known: HashMap<PluginId, Arc<Plugin>> =
-            self.all(true).into_iter().map(|plugin| (plugin.id.clone(), plugin)).collect();
-        let mut outdated: HashMap<TenantId, Vec<PluginId>> = HashMap::new();
-        let mut add = |id: PluginId| {
-            if let Some(owner) = id.owner() {
-                outdated.entry(owner.clone()).or_default().push(id);
-            }
-        };
-        for row in self.store.plugins().await? {
-            let Some(id) = PluginId::stored(&row.owner, &row.name) else { continue };
-            let plugin = known.remove(&id);
-            if plugin.is_none_or(|plugin| plugin.state().is_behind(row.generation)) {
-                add(id);
-            }
-        }
-        known.into_values().filter(|plugin| !plugin.is_deleted()).for_each(|plugin| add(plugin.id.clone()));
-        Ok(outdated)
-    }
-}
-
-impl PluginState {
-    /// The row of the database could not be brought into force.
-    pub(super) fn failed(&mut self, message: String) {
-        let tries = self.again.map_or(0, |(_, tries)| tries);
-        let pause = REFRESH_EVERY.saturating_mul(1 << tries.min(10)).min(MAX_AGAIN);
-        self.again = Some((Instant::now() + pause, tries + 1));
-        self.last_error = Some(message);
-    }
-
-    /// Whether a row is to be followed now.
-    fn is_behind(&self, generation: i64) -> bool {
-        generation > self.generation && self.again.is_none_or(|(at, _)| at <= Instant::now())
     }
 }

@@ -8,6 +8,7 @@ mod duplicates;
 mod events;
 mod names;
 mod offline;
+mod plugins;
 mod presence;
 mod restarts;
 mod revocations;
