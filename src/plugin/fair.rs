@@ -21,6 +21,8 @@ pub struct FairQueue<K, T> {
     ready: BTreeSet<(Duration, K)>,
     /// The time of whoever was served last: the tenants that wait are there or beyond.
     now: Duration,
+    /// Jobs that run, of all tenants.
+    running: usize,
     max_running: usize,
 }
 
@@ -42,7 +44,13 @@ pub struct Begun<K> {
 impl<K: Clone + Ord + Hash, T> FairQueue<K, T> {
     /// At most `max_running` jobs of one tenant run at once.
     pub fn new(max_running: usize) -> Self {
-        Self { tenants: HashMap::new(), ready: BTreeSet::new(), now: Duration::ZERO, max_running: max_running.max(1) }
+        Self {
+            tenants: HashMap::new(),
+            ready: BTreeSet::new(),
+            now: Duration::ZERO,
+            running: 0,
+            max_running: max_running.max(1),
+        }
     }
 
     pub fn push(&mut self, key: K, job: T) {
@@ -63,6 +71,7 @@ impl<K: Clone + Ord + Hash, T> FairQueue<K, T> {
         let tenant = self.tenants.get_mut(&key)?;
         let job = tenant.jobs.pop_front()?;
         tenant.running += 1;
+        self.running += 1;
         tenant.time += tenant.usual;
         let begun = Begun { tenant: key.clone(), charged: tenant.usual };
         self.place(&key);
@@ -75,6 +84,7 @@ impl<K: Clone + Ord + Hash, T> FairQueue<K, T> {
         let Some(tenant) = self.tenants.get_mut(&key) else { return false };
         let was_full = tenant.running >= self.max_running;
         tenant.running -= 1;
+        self.running -= 1;
         let took = took.max(LEAST);
         self.ready.remove(&(tenant.time, key.clone()));
         tenant.time = (tenant.time + took).saturating_sub(charged);
@@ -98,12 +108,11 @@ impl<K: Clone + Ord + Hash, T> FairQueue<K, T> {
 
     /// Whoever has no more time than the others is as good as new.
     fn forget_idle(&mut self) {
-        let idle = |tenant: &Tenant<T>| tenant.jobs.is_empty() && tenant.running == 0;
-        if self.ready.is_empty() && self.tenants.values().all(idle) {
+        if self.running == 0 && self.ready.is_empty() {
             self.tenants.clear();
         } else if self.tenants.len() > REMEMBERED {
             let now = self.now;
-            self.tenants.retain(|_, tenant| !idle(tenant) || tenant.time > now);
+            self.tenants.retain(|_, tenant| !tenant.jobs.is_empty() || tenant.running > 0 || tenant.time > now);
         }
     }
 }

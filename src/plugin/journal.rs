@@ -22,9 +22,9 @@ const MAX_ENTRIES: usize = 1000;
 const MAX_PLUGIN_BYTES: usize = 256 << 10;
 const MAX_TENANT_BYTES: usize = 2 << 20;
 const MAX_BYTES: usize = 64 << 20;
-const BYTES_PER_SECOND: NonZeroU32 = NonZeroU32::new(64 << 10).unwrap();
+const BYTES_PER_SECOND: NonZeroU32 = NonZeroU32::new(64 << 10).expect("it is not 0");
 /// Failures have a rate of their own, so that no flood of lines hides them.
-const FAILURE_BYTES_PER_SECOND: NonZeroU32 = NonZeroU32::new(16 << 10).unwrap();
+const FAILURE_BYTES_PER_SECOND: NonZeroU32 = NonZeroU32::new(16 << 10).expect("it is not 0");
 /// What an entry takes besides its words.
 const ENTRY_BYTES: usize = mem::size_of::<Entry>();
 

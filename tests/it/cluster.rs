@@ -267,6 +267,25 @@ async fn a_chain_changed_on_one_node_is_in_force_on_the_other_within_a_second() 
     }
 }
 
+#[tokio::test]
+async fn a_plugins_secret_changed_on_one_node_is_in_force_on_the_other_within_a_second() {
+    const SECRET: &str = "/api/v1/plugin-secrets/token";
+    let pair = Pair::start().await;
+    let [one, two] = &pair.nodes;
+    for is_set in [true, false] {
+        let begun = Instant::now();
+        if is_set {
+            let secret = json!({"value": "xoxb-1234", "plugins": ["shared/guest"]});
+            one.admin("acme").put(SECRET, secret).await.expect(200);
+        } else {
+            one.admin("acme").delete(SECRET).await.expect(204);
+        }
+        while two.admin("acme").get_all("/api/v1/plugin-secrets").await.is_empty() == is_set {
+            in_force(begun);
+        }
+    }
+}
+
 fn in_force(since: Instant) {
     assert!(since.elapsed() <= IN_FORCE, "a change took {:?}", since.elapsed());
 }

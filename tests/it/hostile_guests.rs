@@ -4,7 +4,6 @@ use crate::support::guests::{Guest, Setup, transformer};
 use crate::support::wait::eventually;
 use crate::support::{Receiver, Server};
 use serde_json::{Value, json};
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// `hostile` runs the guest on its webhook and sockets; `neighbour` has a good plugin and must not notice.
@@ -79,7 +78,11 @@ async fn a_guest_that_cannot_be_used_is_refused_with_words() {
         ("start", transformer("1").setting_up(Setup::TrapsAtStart).bytes(), "trapped"),
         ("describe", transformer("1").setting_up(Setup::TrapsInDescribe).bytes(), "describe trapped"),
         ("log", log.bytes_where("jackfield:plugin/log@1.0.0", "jackfield:plugin/log@2.0.0"), "log@2.0.0"),
-        ("field", transformer("1").bytes_where("\"time-ms\" u64", "\"time-ms\" u32"), "jackfield:plugin@1.0.0"),
+        (
+            "field",
+            transformer("1").bytes_where("\"time-ms\" u64", "\"time-ms\" u32"),
+            "type mismatch for field time-ms",
+        ),
     ];
     for (name, component, words) in refused {
         std::fs::write(server.plugin_path(name), component).expect("the plugin folder takes files");
@@ -153,6 +156,7 @@ async fn a_version_that_traps_again_and_again_rests_until_another_one_serves() {
     let chain = json!({"events": ["call.*"], "chain": [{"plugin": "shared/hostile"}]});
     let webhook = server.webhook_with("acme", &theirs.url(), chain.clone()).await;
     let mut socket = server.socket("acme", "kim").await;
+    socket.subscribe(&["plugin.*"]).await;
     for n in 0..25 {
         server.publish("acme", json!({"type": "call.ended", "data": n})).await;
     }
@@ -198,8 +202,8 @@ async fn a_version_that_refuses_in_its_own_words_does_not_rest() {
     assert_eq!((&seen["breaker"], &seen["calls"]), (&json!("closed"), &json!(25)), "{seen}");
 }
 
-/// Four hostile tenants loop all the time, each with a plugin of its own that never rests for long; the neighbour's events
-/// wait for at most the loops that are under way.
+/// Three hostile tenants loop on all threads; the neighbour's events wait for the loops that are under way, not for those
+/// that wait.
 #[tokio::test]
 async fn under_a_constant_flow_of_loops_a_neighbours_events_go_through() {
     const EVENTS: usize = 40;
@@ -208,12 +212,12 @@ async fn under_a_constant_flow_of_loops_a_neighbours_events_go_through() {
     server.install("loops", &transformer("1").looping().bytes()).await;
     let (theirs, mut ours) = (Receiver::start().await, Receiver::start().await);
     server.webhook_with("neighbour", &ours.url(), json!({"chain": [{"plugin": "shared/good"}]})).await;
-    let tenants: Vec<String> = (0..4).map(|n| format!("hostile-{n}")).collect();
+    let tenants: Vec<String> = (0..3).map(|n| format!("hostile-{n}")).collect();
     for tenant in &tenants {
         let chain = json!({"events": ["call.ended"], "chain": [{"plugin": "shared/loops"}]});
         server.webhook_with(tenant, &theirs.url(), chain).await;
-        // Twenty loops of 50 ms for each: four seconds of two threads, while the neighbour publishes.
-        let events: Vec<Value> = (0..200).map(|n| json!({"type": "call.ended", "data": n})).collect();
+        // Twenty loops of 50 ms for each, until they rest: three seconds of the threads, while the neighbour publishes.
+        let events: Vec<Value> = (0..100).map(|n| json!({"type": "call.ended", "data": n})).collect();
         server.service(tenant).post("/api/v1/events", json!(events)).await.expect(202);
     }
     let mut took = Vec::with_capacity(EVENTS);
@@ -227,15 +231,14 @@ async fn under_a_constant_flow_of_loops_a_neighbours_events_go_through() {
     // Alone it is a few milliseconds; behind every loop that waits it would be seconds.
     let (p50, p99) = (took[EVENTS / 2], took[EVENTS - 1]);
     assert!(p50 < Duration::from_millis(250) && p99 < Duration::from_millis(1500), "{took:?}");
-    let rests = eventually("all of them to rest", async || {
-        let mut states = HashSet::new();
+    eventually("all of them to rest", async || {
+        let mut open = 0;
         for tenant in &tenants {
-            states.insert(server.plugin_seen_by(tenant, "loops").await?["breaker"].to_string());
+            open += usize::from(server.plugin_seen_by(tenant, "loops").await?["breaker"] == "open");
         }
-        (states.len() == 1).then_some(states)
+        (open == tenants.len()).then_some(())
     })
     .await;
-    assert!(rests.contains("\"open\""), "{rests:?}");
 }
 
 #[tokio::test]

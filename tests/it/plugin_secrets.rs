@@ -1,6 +1,7 @@
 //! Secrets for plugins: read by the plugins they are bound to, and by nobody who looks.
 
 use crate::support::guests::{Telling, transformer};
+use crate::support::wait::PATIENCE;
 use crate::support::webhooks::Webhook;
 use crate::support::{Receiver, Server};
 use serde_json::{Value, json};
@@ -81,22 +82,23 @@ async fn a_changed_binding_is_in_force_at_once_over_restarts_and_sealed() {
 
     let key = "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=";
     server.ask_to_stop();
-    server.ended_within(crate::support::wait::PATIENCE).await;
+    server.ended_within(PATIENCE).await;
     server.restart_with(|builder| builder.set("ENCRYPTION_KEY", key)).await;
     server.publish("acme", json!({"type": "call.ended"})).await;
     assert!(receiver.expect_delivery().await.text().contains("another one"), "sealed at the start, and open in memory");
-    server.ask_to_stop();
-    server.ended_within(crate::support::wait::PATIENCE).await;
-    let lost = "Q0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0M=";
-    server.restart_with(|builder| builder.set("ENCRYPTION_KEY", lost)).await;
-    let listed = server.admin("acme").get("/api/v1/plugin-secrets").await.expect(200);
-    let error = listed.body["data"][0]["error"].as_str().unwrap_or_default().to_owned();
-    assert!(error.contains("ENCRYPTION_KEY"), "without the key it cannot be read: {}", listed.text);
-
     server.admin("acme").delete(SECRET).await.expect(204);
     server.admin("acme").delete(SECRET).await.expect_problem(404);
     server.publish("acme", json!({"type": "call.ended"})).await;
     webhook.of(&server, "acme").expect_count("dropped", 2).await;
+
+    server.admin("acme").put(SECRET, bound_to("shared/guest")).await.expect(200);
+    server.ask_to_stop();
+    server.ended_within(PATIENCE).await;
+    let lost = "Q0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0M=";
+    server.restart_with(|builder| builder.set("ENCRYPTION_KEY", lost)).await;
+    let listed = server.admin("acme").get("/api/v1/plugin-secrets").await.expect(200);
+    let error = listed.body["data"][0]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("ENCRYPTION_KEY"), "without the key it cannot be read: {}", listed.text);
 }
 
 #[tokio::test]
