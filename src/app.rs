@@ -25,7 +25,7 @@ use crate::{
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
     keys::{KeyRing, KeySourceError},
-    plugin::{Limits, PluginError, PluginFolder, Plugins, SocketChains},
+    plugin::{Building, Limits, PluginError, PluginFolder, Plugins, SocketChains},
     presence::{Announcer, Leases, Mail, Mailbox, MailboxConfig, Pace, Presence, Revocations},
     store::{OpenError, Store, StoreError, StoreTask},
     webhook::{
@@ -98,7 +98,7 @@ impl App {
             }
         }
         store.enter_node(&node).await?;
-        let plugins = Arc::new(Plugins::new(limits(&config.plugins), store.clone())?);
+        let plugins = Arc::new(Plugins::start(limits(&config.plugins), building(&config), store.clone()).await?);
         plugins.restore().await?;
         let mut folder = PluginFolder::new(plugins.clone(), config.plugins.dir.clone());
         folder.scan().await;
@@ -292,6 +292,11 @@ impl App {
 fn in_flight(config: &WebhookConfig) -> InFlight {
     let per_tenant = (config.max_in_flight * 3).div_ceil(4);
     InFlight { per_webhook: config.max_in_flight_per_endpoint, per_tenant }
+}
+
+fn building(config: &Config) -> Building {
+    let PluginConfig { workshop, cache_dir, compile_timeout, .. } = config.plugins.clone();
+    Building { workshop, cache_dir, timeout: compile_timeout, vault: config.vault.clone() }
 }
 
 fn limits(config: &PluginConfig) -> Limits {

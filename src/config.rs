@@ -20,14 +20,14 @@ pub use tokens::TokenConfig;
 
 use crate::{
     bus::{self, OfflineLimits, RedisLocation},
+    plugin::Workshop,
     store::Location,
     vault::Vault,
     webhook::{Proxy, Retention, RetrySchedule},
 };
 
 /// Named by the contract, and without a reader in this version: said aloud instead of ignored.
-const NOT_READ_YET: &[&str] =
-    &["METRICS_ADDR", "PLUGIN_CACHE_DIR", "PLUGIN_COMPILE_TIMEOUT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+const NOT_READ_YET: &[&str] = &["METRICS_ADDR", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -82,6 +82,11 @@ pub struct PluginConfig {
     pub max_memory_bytes: usize,
     pub deadline: Duration,
     pub max_output_bytes: usize,
+    pub cache_dir: PathBuf,
+    /// CPU time.
+    pub compile_timeout: Duration,
+    /// This process, until the binary that can be its own child says otherwise.
+    pub workshop: Workshop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,8 +294,13 @@ fn read_plugins(r: &mut Reader, settings: &Settings) -> Option<PluginConfig> {
     let max_memory = r.read("PLUGIN_MAX_MEMORY", &settings.plugin_max_memory, "64MiB", size);
     let deadline = r.read("PLUGIN_DEADLINE", &settings.plugin_deadline, "50ms", duration);
     let max_output = r.read("PLUGIN_MAX_OUTPUT", &settings.plugin_max_output, "1MiB", size);
+    let cache_dir = text_or(&settings.plugin_cache_dir, "data/plugin-cache");
+    let compile_timeout = r.read("PLUGIN_COMPILE_TIMEOUT", &settings.plugin_compile_timeout, "60s", duration);
     Some(PluginConfig {
         dir: PathBuf::from(dir),
+        cache_dir: PathBuf::from(cache_dir),
+        compile_timeout: compile_timeout?,
+        workshop: Workshop::InProcess,
         max_size_bytes: max_size?,
         max_memory_bytes: max_memory?,
         deadline: deadline?,
@@ -312,6 +322,7 @@ mod tests {
             ws_ping_interval: Some("soon".into()),
             webhook_allow_nets: Some("10.0.0.0/33".into()),
             webhook_proxy: Some("socks5://kim:hunter2@proxy".into()),
+            plugin_compile_timeout: Some("a while".into()),
             webhook_dns: Some("10.0.0.2,ns.example.com".into()),
             database: DatabaseSettings { database_url: Some("oracle://x".into()), ..DatabaseSettings::default() },
             event_retention: Some("a while".into()),
@@ -325,6 +336,7 @@ mod tests {
             "WEBHOOK_ALLOW_NETS",
             "WEBHOOK_PROXY",
             "WEBHOOK_DNS",
+            "PLUGIN_COMPILE_TIMEOUT",
             "DATABASE_URL",
             "EVENT_RETENTION",
         ] {

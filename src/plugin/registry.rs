@@ -8,11 +8,12 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
-use wasmtime::Engine;
 
 use super::{
-    Chain, ChainSpec, Failure, Limits, PluginError,
+    Building, Chain, ChainSpec, Failure, Limits, PluginError,
+    builder::Builder,
     chain::Step,
+    compile::held,
     engine,
     stats::{CallStats, CallSummary},
     threads::{Threads, ThreadsOwner},
@@ -31,7 +32,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// All plugins of this node.
 pub struct Plugins {
-    engine: Engine,
+    builder: Builder,
     limits: Limits,
     store: Store,
     pub(super) threads: Threads,
@@ -86,11 +87,11 @@ impl Plugins {
     /// Starts the engine and its threads. Plugins come with [`Plugins::restore`] and [`super::PluginFolder`].
     ///
     /// # Errors
-    /// [`PluginError::Engine`].
-    pub fn new(limits: Limits, store: Store) -> Result<Self, PluginError> {
+    /// [`PluginError::Engine`], [`PluginError::Store`].
+    pub async fn start(limits: Limits, building: Building, store: Store) -> Result<Self, PluginError> {
         let (threads, owner) = Threads::start()?;
         Ok(Self {
-            engine: engine::engine(&limits)?,
+            builder: Builder::start(engine::engine(&limits)?, limits, building, &store).await?,
             limits,
             store,
             threads,
@@ -108,7 +109,7 @@ impl Plugins {
     pub async fn restore(self: &Arc<Self>) -> Result<(), PluginError> {
         for row in self.store.newest_shared_plugins().await? {
             let name = format!("shared/{}", row.name);
-            match self.compile(&name, row.version, row.wasm).await {
+            match self.compile(&name, row.version, row.sha256, row.wasm).await {
                 Ok(version) => self.activate(version).await,
                 Err(error) => self.fault(&name, format!("the stored version {}: {error}", row.version)),
             }
@@ -130,7 +131,7 @@ impl Plugins {
             return Ok(());
         }
         // Compiled before it is stored: the store holds good components only.
-        let mut version = self.compile(&name, 0, wasm.clone()).await?;
+        let mut version = self.compile(&name, 0, sha256.clone(), wasm.clone()).await?;
         let number = self.store.add_shared_plugin(file_stem.to_owned(), sha256, wasm).await?;
         if let Some(version) = Arc::get_mut(&mut version) {
             version.number = number;
@@ -236,7 +237,7 @@ impl Plugins {
         let stem = plugin.name.strip_prefix("shared/").unwrap_or(&plugin.name);
         let row = self.store.shared_plugin(stem, number).await?;
         let row = row.ok_or_else(|| PluginError::Unknown(format!("{} version {number}", plugin.name)))?;
-        let version = self.compile(&plugin.name, number, row.wasm).await?;
+        let version = self.compile(&plugin.name, number, row.sha256, row.wasm).await?;
         plugin.keep(version.clone());
         Ok(version)
     }
@@ -268,6 +269,7 @@ impl Plugins {
             plugin.keep(before);
         }
         plugin.state().last_error = None;
+        self.builder.improve_later(&version);
         tracing::info!(
             plugin = %version.plugin,
             version = version.number,
@@ -309,12 +311,14 @@ impl Plugins {
         }
     }
 
-    async fn compile(&self, name: &str, number: u32, wasm: Vec<u8>) -> Result<Arc<Version>, PluginError> {
-        let (engine, limits, name) = (self.engine.clone(), self.limits, name.to_owned());
-        // Compiling takes CPU for long: not on the runtime's threads, nor on those that events wait for.
-        tokio::task::spawn_blocking(move || Version::compile(&engine, limits, &name, number, &wasm).map(Arc::new))
-            .await
-            .map_err(|error| PluginError::Engine(format!("the compiler ended badly: {error}")))?
+    async fn compile(
+        &self,
+        name: &str,
+        number: u32,
+        sha256: String,
+        wasm: Vec<u8>,
+    ) -> Result<Arc<Version>, PluginError> {
+        self.builder.build(None, name, number, sha256, held(wasm.into())).await
     }
 
     fn set_error(&self, name: &str, message: Option<String>) {

@@ -112,7 +112,7 @@ async fn scan(plugins: &Arc<Plugins>, dir: &Path, seen: &mut HashMap<String, Sta
         }
         seen.insert(stem.to_owned(), stamp);
         if let Err(error) = offer(plugins, stem, &path, metadata.len()).await {
-            if matches!(error, PluginError::Store(_) | PluginError::Busy | PluginError::Engine(_)) {
+            if error.is_ours() {
                 // Not the file's fault: it is offered again at the next look.
                 seen.remove(stem);
             }

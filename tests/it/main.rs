@@ -17,6 +17,8 @@ mod cluster_model;
 mod cluster_outages;
 mod cluster_presence;
 mod cluster_restarts;
+mod compile_bombs;
+mod compile_cache;
 mod conformance;
 mod crashes;
 mod database_file;

@@ -10,7 +10,7 @@ use wasmtime::{
 use crate::plugin::{
     Failure, Limits, PluginError,
     call::{About, CallLog, Destination, Emitted, Input, LogLine, Verdict},
-    engine::{thread_cpu, ticks},
+    engine::{MAX_TABLE_ELEMENTS, thread_cpu, ticks},
 };
 
 mod transform_world {
@@ -313,7 +313,7 @@ impl ResourceLimiter for Host {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= 20_000)
+        Ok(desired <= MAX_TABLE_ELEMENTS)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Guest {
     patterns: Vec<String>,
     refuses_with: Option<String>,
     transform: Transform,
+    /// Further core modules, which nothing uses: compiled all the same.
+    ballast: String,
 }
 
 /// A transformer that answers with its version, its configuration, and the event's id and data.
@@ -47,6 +49,7 @@ pub fn transformer(version: &str) -> Guest {
         patterns: Vec::new(),
         refuses_with: None,
         transform: Transform::Answer,
+        ballast: String::new(),
     }
 }
 
@@ -120,6 +123,11 @@ impl Guest {
         Guest { transform: Transform::Overflow, ..self }
     }
 
+    /// Carries this text between its types and its code: core modules that have to be compiled too.
+    pub fn carrying(self, ballast: String) -> Guest {
+        Guest { ballast, ..self }
+    }
+
     /// The component, ready to be written to `PLUGIN_DIR/<name>.wasm`.
     pub fn bytes(&self) -> Vec<u8> {
         wat::parse_str(self.text()).expect("the guest is valid text")
@@ -135,10 +143,11 @@ impl Guest {
             World::Filter => exported("filter", "matches", "bool", &["event", "destination", "failure"]),
         };
         format!(
-            "(component\n{types}\n(core module $code\n{MEMORY}\n(global $heap (mut i32) (i32.const {heap}))\n\
+            "(component\n{types}\n{ballast}\n(core module $code\n{MEMORY}\n(global $heap (mut i32) (i32.const {heap}))\n\
              (global $floor (mut i32) (i32.const {heap}))\n{data}\n{core})\n\
              (core instance $i (instantiate $code))\n{MEMORY_ALIASES}\n{LIFECYCLE}\n{exports})",
             types = imported_types(),
+            ballast = self.ballast,
             heap = data.end(),
             data = data.segments,
         )
