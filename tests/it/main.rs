@@ -19,6 +19,7 @@ mod cluster_presence;
 mod cluster_restarts;
 mod compile_bombs;
 mod compile_cache;
+mod compile_latency;
 mod conformance;
 mod crashes;
 mod database_file;

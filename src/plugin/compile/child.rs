@@ -11,7 +11,7 @@ use std::{
 
 use nix::sys::{
     prctl,
-    resource::{Resource, setrlimit},
+    resource::{Resource, getrlimit, setrlimit},
     signal::Signal,
 };
 
@@ -45,19 +45,25 @@ pub fn run(order: &Order, input: impl Read, mut output: impl Write) -> Result<()
     let mut wasm = Vec::new();
     let max = order.limits.max_size_bytes as u64 + 1;
     input.take(max).read_to_end(&mut wasm).map_err(|error| format!("ours: {error}"))?;
-    let order = *order;
-    let compile = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || compile(&order, &wasm));
-    let compiled = compile.map_err(|error| format!("ours: {error}"))?.join();
-    // A panic has written its own line.
-    let code = compiled.map_err(|_| String::new())?.map_err(|refusal| tell(&refusal))?;
+    let code = compile(order, &wasm).map_err(|refusal| tell(&refusal))?;
     output.write_all(&code).and_then(|()| output.flush()).map_err(|error| format!("ours: {error}"))
 }
 
-/// Looks at a component and compiles it, on the calling thread.
+/// Looks at a component and compiles it, on one thread with a stack for it.
 ///
 /// # Errors
 /// [`PluginError`], which says what to do about the component.
 pub fn compile(order: &Order, wasm: &[u8]) -> Result<Vec<u8>, PluginError> {
+    thread::scope(|scope| {
+        let thread =
+            thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || scan_and_compile(order, wasm));
+        let thread = thread.map_err(|error| PluginError::Compiler(format!("it has no thread: {error}")))?;
+        // Compilers panic on input that nobody had thought of.
+        thread.join().unwrap_or_else(|_| Err(broken("it panics")))
+    })
+}
+
+fn scan_and_compile(order: &Order, wasm: &[u8]) -> Result<Vec<u8>, PluginError> {
     scan(wasm, &order.limits)?;
     engine::compiling(order.tier)?.precompile_component(wasm).map_err(|error| {
         let words = format!("{error:#}");
@@ -88,7 +94,9 @@ fn confine(order: &Order) -> nix::Result<()> {
         // The soft limit's signal tells the server which limit it was.
         (Resource::RLIMIT_CPU, seconds.max(1), seconds.max(1) + 1),
     ] {
-        setrlimit(resource, soft, hard)?;
+        // The server may have been started with less, which nobody can raise.
+        let most = getrlimit(resource)?.1.min(hard);
+        setrlimit(resource, soft.min(most), most)?;
     }
     Ok(())
 }
@@ -96,6 +104,10 @@ fn confine(order: &Order) -> nix::Result<()> {
 pub fn too_much_memory() -> PluginError {
     let mib = MAX_DATA_BYTES >> 20;
     PluginError::TooCostly(format!("took more than {mib} MiB of memory to compile: {SMALLER}"))
+}
+
+pub fn broken(how: &str) -> PluginError {
+    PluginError::TooCostly(format!("breaks the compiler ({how}): change how it is built"))
 }
 
 pub fn too_long(limit: Duration, of: &str) -> PluginError {

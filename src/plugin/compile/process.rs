@@ -17,12 +17,12 @@ use tokio::{
 use super::{
     MAX_ARTIFACT_BYTES,
     artifact::Artifact,
-    child::{Order, heard, too_long, too_much_memory},
+    child::{Order, broken, heard, too_long, too_much_memory},
 };
 use crate::plugin::PluginError;
 
 /// Wall time is this many times the CPU time: the child stands back for everything that serves events.
-const WALL: u32 = 2;
+const WALL: u32 = 5;
 /// Its last line is what counts.
 const MAX_WORDS_BYTES: usize = 4 << 10;
 
@@ -88,13 +88,10 @@ fn why(order: &Order, status: ExitStatus, words: &str) -> PluginError {
         Some(Ok(Signal::SIGXCPU)) => too_long(order.cpu.max(Duration::from_secs(1)), "CPU time"),
         Some(Ok(Signal::SIGABRT)) if words.contains("memory allocation of") => too_much_memory(),
         Some(Ok(Signal::SIGABRT | Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL)) => {
-            PluginError::TooCostly(format!("breaks the compiler ({status}: {last}); change how it is built"))
+            broken(&format!("{status}: {last}"))
         }
         // A kill is an operator's, or the system's that is out of memory.
         Some(_) => PluginError::Compiler(format!("it was ended by {status}; it is tried again")),
-        None if words.contains("panicked at") => {
-            PluginError::TooCostly(format!("breaks the compiler ({last}); change how it is built"))
-        }
         None => PluginError::Compiler(format!("it ended with {status}: {last}")),
     }
 }

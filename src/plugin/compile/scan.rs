@@ -30,21 +30,17 @@ const MAX_IMPORTED_NAME_BYTES: usize = 200;
 const OURS: &str = "jackfield:plugin/";
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// What was counted.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Shape {
-    pub modules: usize,
-    pub instances: usize,
-    pub functions: usize,
-    pub max_body_bytes: usize,
-    pub max_locals: usize,
-    pub max_nesting: usize,
-    pub max_weight: usize,
-    pub total_weight: usize,
-    pub memories: usize,
-    pub memory_bytes: u64,
-    pub tables: usize,
-    pub imports: usize,
+/// What was counted so far.
+#[derive(Default)]
+struct Shape {
+    modules: usize,
+    instances: usize,
+    functions: usize,
+    total_weight: usize,
+    memories: usize,
+    memory_bytes: u64,
+    tables: usize,
+    imports: usize,
     /// Whether it exports anything of this interface.
     exports_ours: bool,
 }
@@ -53,7 +49,7 @@ pub struct Shape {
 ///
 /// # Errors
 /// [`PluginError`]: too large, not a component, an import that no host gives, no known world, or the bound that it is over.
-pub fn scan(wasm: &[u8], limits: &Limits) -> Result<Shape, PluginError> {
+pub fn scan(wasm: &[u8], limits: &Limits) -> Result<(), PluginError> {
     if wasm.len() > limits.max_size_bytes {
         return Err(PluginError::TooLarge { size_bytes: wasm.len(), max_bytes: limits.max_size_bytes });
     }
@@ -87,7 +83,7 @@ pub fn scan(wasm: &[u8], limits: &Limits) -> Result<Shape, PluginError> {
     if !shape.exports_ours {
         return Err(PluginError::World("it exports nothing of jackfield:plugin".to_owned()));
     }
-    Ok(shape)
+    Ok(())
 }
 
 impl Shape {
@@ -165,21 +161,18 @@ impl Shape {
     fn count_body(&mut self, body: &FunctionBody) -> Result<(), PluginError> {
         let Range { start, end } = body.range();
         let bytes = end - start;
-        self.max_body_bytes = self.max_body_bytes.max(bytes);
         at_most("bytes of code in a function", bytes, MAX_BODY_BYTES, SMALLER)?;
         let mut locals = 0_usize;
         for declared in body.get_locals_reader().map_err(invalid)? {
             locals = locals.saturating_add(declared.map_err(invalid)?.0 as usize);
             at_most("locals in a function", locals, MAX_LOCALS, SMALLER)?;
         }
-        self.max_locals = self.max_locals.max(locals);
         let (mut blocks, mut nesting) = (0, 0_usize);
         let mut operators = body.get_operators_reader().map_err(invalid)?;
         while !operators.eof() {
             match operators.read().map_err(invalid)? {
                 Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
                     (blocks, nesting) = (blocks + 1, nesting + 1);
-                    self.max_nesting = self.max_nesting.max(nesting);
                     at_most("blocks inside each other", nesting, MAX_NESTING, SMALLER)?;
                 }
                 // The last one ends the function.
@@ -188,7 +181,6 @@ impl Shape {
             }
         }
         let weight = blocks * locals.max(1);
-        self.max_weight = self.max_weight.max(weight);
         at_most("blocks times locals in a function", weight, MAX_WEIGHT, SMALLER)?;
         self.total_weight += weight;
         at_most("blocks times locals over all functions", self.total_weight, MAX_TOTAL_WEIGHT, SMALLER)

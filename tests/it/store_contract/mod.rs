@@ -11,3 +11,4 @@ mod offline;
 mod presence;
 mod restarts;
 mod revocations;
+mod settings;
