@@ -21,11 +21,11 @@ use nodes::{Nodes, Online};
 
 use crate::{
     broadcaster::{Broadcaster, DOUBTFUL, Parts, Relay, SocketTraces},
-    config::{Config, WebhookConfig},
+    config::{Config, PluginConfig, WebhookConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
     keys::{KeyRing, KeySourceError},
-    plugin::{OPENINGS, Opened, PluginError, PluginFolder, PluginSecrets, Plugins, SocketChains},
+    plugin::{Building, OPENINGS, Opened, PluginError, PluginFolder, PluginSecrets, Plugins, SocketChains},
     presence::{Announcer, Leases, Mail, Mailbox, MailboxConfig, Pace, Presence, Revocations},
     store::{OpenError, Store, StoreError, StoreTask},
     webhook::{
@@ -100,7 +100,9 @@ impl App {
         store.enter_node(&node).await?;
         let plugin_secrets = Arc::new(PluginSecrets::load(store.clone(), config.vault.clone()).await?);
         let (openings, openings_received) = mpsc::channel(OPENINGS);
-        let plugins = Arc::new(Plugins::new(config.plugins.limits, store.clone(), plugin_secrets.clone(), openings)?);
+        let books = (plugin_secrets.clone(), openings);
+        let plugins = Plugins::start(config.plugins.limits, building(&config), store.clone(), books).await?;
+        let plugins = Arc::new(plugins);
         plugins.restore().await?;
         let mut folder = PluginFolder::new(plugins.clone(), config.plugins.dir.clone());
         folder.scan().await;
@@ -307,4 +309,9 @@ async fn tell_openings(mut openings: mpsc::Receiver<Opened>, notices: Notices, s
 fn in_flight(config: &WebhookConfig) -> InFlight {
     let per_tenant = (config.max_in_flight * 3).div_ceil(4);
     InFlight { per_webhook: config.max_in_flight_per_endpoint, per_tenant }
+}
+
+fn building(config: &Config) -> Building {
+    let PluginConfig { workshop, cache_dir, compile_timeout, .. } = config.plugins.clone();
+    Building { workshop, cache_dir, timeout: compile_timeout, vault: config.vault.clone() }
 }

@@ -20,15 +20,14 @@ pub use tokens::TokenConfig;
 
 use crate::{
     bus::{self, OfflineLimits, RedisLocation},
-    plugin::Limits,
+    plugin::{Limits, Workshop},
     store::Location,
     vault::Vault,
     webhook::{Proxy, Retention, RetrySchedule},
 };
 
 /// Named by the contract, and without a reader in this version: said aloud instead of ignored.
-const NOT_READ_YET: &[&str] =
-    &["METRICS_ADDR", "PLUGIN_CACHE_DIR", "PLUGIN_COMPILE_TIMEOUT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+const NOT_READ_YET: &[&str] = &["METRICS_ADDR", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -80,6 +79,11 @@ pub struct WebhookConfig {
 pub struct PluginConfig {
     pub dir: PathBuf,
     pub limits: Limits,
+    pub cache_dir: PathBuf,
+    /// CPU time.
+    pub compile_timeout: Duration,
+    /// This process, until the binary that can be its own child says otherwise.
+    pub workshop: Workshop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,7 +317,15 @@ fn read_webhooks(r: &mut Reader, settings: &Settings, offline_ttl: Option<Durati
 fn read_plugins(r: &mut Reader, settings: &Settings) -> Option<PluginConfig> {
     let dir = text_or(&settings.plugin_dir, "plugins/dist");
     let limits = read_plugin_limits(r, &settings.plugin_limits);
-    Some(PluginConfig { dir: PathBuf::from(dir), limits: limits? })
+    let cache_dir = text_or(&settings.plugin_cache_dir, "data/plugin-cache");
+    let compile_timeout = r.read("PLUGIN_COMPILE_TIMEOUT", &settings.plugin_compile_timeout, "60s", duration);
+    Some(PluginConfig {
+        dir: PathBuf::from(dir),
+        limits: limits?,
+        cache_dir: PathBuf::from(cache_dir),
+        compile_timeout: compile_timeout?,
+        workshop: Workshop::InProcess,
+    })
 }
 
 fn read_plugin_limits(r: &mut Reader, settings: &PluginLimitSettings) -> Option<Limits> {
@@ -343,6 +355,7 @@ mod tests {
             ws_ping_interval: Some("soon".into()),
             webhook_allow_nets: Some("10.0.0.0/33".into()),
             webhook_proxy: Some("socks5://kim:hunter2@proxy".into()),
+            plugin_compile_timeout: Some("a while".into()),
             webhook_dns: Some("10.0.0.2,ns.example.com".into()),
             database: DatabaseSettings { database_url: Some("oracle://x".into()), ..DatabaseSettings::default() },
             event_retention: Some("a while".into()),
@@ -356,6 +369,7 @@ mod tests {
             "WEBHOOK_ALLOW_NETS",
             "WEBHOOK_PROXY",
             "WEBHOOK_DNS",
+            "PLUGIN_COMPILE_TIMEOUT",
             "DATABASE_URL",
             "EVENT_RETENTION",
         ] {

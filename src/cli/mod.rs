@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod compile_plugin;
 mod migrate;
 mod plugin;
 mod serve;
@@ -36,6 +37,9 @@ enum Command {
     /// Make, build, check, run and upload plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Compile one component for the server, which runs this itself
+    #[command(hide = true)]
+    CompilePlugin(compile_plugin::CompileArgs),
 }
 
 /// Runs the command of this process.
@@ -56,6 +60,7 @@ pub fn run() -> ExitCode {
         Command::Migrate(args) => migrate::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Tail(args) => tail::run(*args),
+        Command::CompilePlugin(args) => compile_plugin::run(&args),
         Command::Plugin(command) => match plugin::run(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

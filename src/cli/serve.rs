@@ -11,6 +11,7 @@ use crate::{
     config::{Config, LogConfig, Settings},
     event::now_ms,
     http::issue,
+    plugin::Workshop,
     telemetry,
 };
 
@@ -39,7 +40,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     if args.dev && settings.webhook_allow_nets.as_deref().is_none_or(str::is_empty) {
         settings.webhook_allow_nets = Some(DEV_ALLOW_NETS.to_owned());
     }
-    let (log, config) = match (LogConfig::parse(&settings), Config::parse(&settings, made_secret.as_deref())) {
+    let (log, mut config) = match (LogConfig::parse(&settings), Config::parse(&settings, made_secret.as_deref())) {
         (Ok(log), Ok(config)) => (log, config),
         (log, config) => {
             let mistakes: Vec<String> = log.err().into_iter().chain(config.err()).flatten().collect();
@@ -61,6 +62,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return unavailable(&format!("the runtime cannot start: {error}")),
     };
+    // This binary is its own child: by this name also after a new one has taken its place on the disk.
+    config.plugins.workshop = Workshop::Child("/proc/self/exe".into());
     let exit = runtime.block_on(serve(config, args.dev));
     // Blocking work that is still under way (a lookup, a compile) must not hold the exit.
     runtime.shutdown_background();

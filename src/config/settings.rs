@@ -85,6 +85,12 @@ pub struct Settings {
     pub plugin_dir: Option<String>,
     #[command(flatten)]
     pub plugin_limits: PluginLimitSettings,
+    /// Folder of compiled plugins, made where it is missing [default: data/plugin-cache]
+    #[arg(long, env = "PLUGIN_CACHE_DIR")]
+    pub plugin_cache_dir: Option<String>,
+    /// CPU time of compiling one component [default: 60s]
+    #[arg(long, env = "PLUGIN_COMPILE_TIMEOUT")]
+    pub plugin_compile_timeout: Option<String>,
     /// Time from a stop signal to the exit [default: 5s]
     #[arg(long, env = "SHUTDOWN_GRACE")]
     pub shutdown_grace: Option<String>,

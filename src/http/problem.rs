@@ -195,8 +195,11 @@ impl From<PluginError> for Problem {
             PluginError::Guest(_) => refused("describe_failed"),
             PluginError::Unknown(_) | PluginError::Gone { .. } => Self::not_found(error.to_string()),
             PluginError::TooManyUploads { .. } => Self::too_many("too_many_uploads", error.to_string(), 1),
+            PluginError::Structure(_) => refused("structure_refused"),
+            PluginError::TooCostly(_) => refused("too_costly"),
+            PluginError::CompilerBusy => Self::unavailable("compiler_busy", error.to_string()),
             PluginError::Busy => Self::unavailable("plugins_busy", error.to_string()),
-            PluginError::Engine(why) => {
+            PluginError::Engine(why) | PluginError::Compiler(why) => {
                 tracing::error!("an upload was not compiled, and not for its own fault: {why}");
                 Self::unavailable("compiler_unavailable", "the component could not be compiled now; send it again")
             }

@@ -1,19 +1,33 @@
 //! One wasmtime engine for the process, narrowed to what plugins need: synchronous components that import this interface
-//! and nothing else.
+//! and nothing else. The compiler's own engine differs from it only in what makes no difference to the code's form.
 
 use std::{thread, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, WasmFeatures,
+};
 
-use super::{Limits, PluginError};
+use super::{Limits, PluginError, compile::Tier};
 
 /// How often running guests look at the clock.
 const TICK: Duration = Duration::from_millis(1);
 /// Instances that may live at once, over all tenants.
 pub const MAX_INSTANCES: u32 = 1_000;
 /// A toolchain may put several core modules into one component: QuickJS makes 11, Python 38.
-const MAX_CORE_INSTANCES_PER_COMPONENT: u32 = 48;
+pub const MAX_CORE_INSTANCES_PER_COMPONENT: u32 = 48;
+/// QuickJS has 3, of which two are a page.
+pub const MAX_MEMORIES_PER_COMPONENT: u32 = 4;
+/// QuickJS has 2,000 functions in a table, Python 13,000.
+pub const MAX_TABLE_ELEMENTS: usize = 100_000;
+/// What guests may be made of: version 2 of WebAssembly and what toolchains use beyond it. No threads, 64-bit memories,
+/// tail calls, exceptions or garbage collector: what no plugin needs is nobody's to attack.
+pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::COMPONENT_MODEL)
+    .difference(WasmFeatures::GC_TYPES);
 /// Guests that recurse overflow this, not the thread, which has 4 MiB.
 const MAX_WASM_STACK: usize = 512 << 10;
 
@@ -26,32 +40,51 @@ pub fn engine(limits: &Limits) -> Result<Engine, PluginError> {
         .total_memories(MAX_INSTANCES * 2)
         .total_tables(MAX_INSTANCES * 4)
         .max_core_instances_per_component(MAX_CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(3)
+        .max_memories_per_component(MAX_MEMORIES_PER_COMPONENT)
         .max_tables_per_component(16)
-        .max_memory_size(limits.max_memory_bytes)
-        .table_elements(100_000)
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(2 << 20)
+        .max_memory_size(limits.max_memory_bytes)
+        .table_elements(MAX_TABLE_ELEMENTS)
         // An instance that is dropped gives its pages back, but for these: enough for a small guest to start warm.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(64 << 10)
         .max_unused_warm_slots(64);
 
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .wasm_memory64(false)
-        .wasm_tail_call(false)
-        .wasm_relaxed_simd(false)
-        .cranelift_nan_canonicalization(true)
-        .max_wasm_stack(MAX_WASM_STACK)
-        .native_unwind_info(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     let engine = Engine::new(&config).map_err(|error| PluginError::Engine(format!("{error:#}")))?;
     start_ticker(&engine)?;
     Ok(engine)
+}
+
+/// An engine that only compiles, on the calling thread alone. Its code is what [`engine`] loads: both share [`config`].
+///
+/// # Errors
+/// When this machine is none that there is a compiler for.
+pub fn compiling(tier: Tier) -> Result<Engine, PluginError> {
+    let mut config = config();
+    config.parallel_compilation(false);
+    match tier {
+        Tier::Full => config.cranelift_opt_level(OptLevel::Speed),
+        Tier::Quick => {
+            config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass)
+        }
+    };
+    Engine::new(&config).map_err(|error| PluginError::Engine(format!("{error:#}")))
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(FEATURES, true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .max_wasm_stack(MAX_WASM_STACK)
+        .native_unwind_info(false);
+    config
 }
 
 /// The ticker holds the engine weakly, so it ends with it.

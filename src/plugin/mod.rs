@@ -5,6 +5,8 @@
 //! pointer, after the new version was compiled, instantiated and has accepted the configuration of each step; a step whose
 //! configuration it refuses stays on the old one. Calls under way finish where they began.
 //!
+//! A component is compiled apart from the server ([`compile`]), and asked for its name and configured within its limits.
+//!
 //! Guarantees: a plugin can do what its interface says and nothing else; each call has bounds for CPU time, memory, stack
 //! and output; an instance serves one (tenant, version, configuration) and is thrown away at any trap; guests run on their
 //! own [`threads`], where tenants take turns.
@@ -12,11 +14,13 @@
 //! Deliberately absent: webhooks and sockets. A chain knows a [`Destination`], which is two words.
 
 mod abi;
+mod admission;
 mod books;
 mod breaker;
-mod admission;
+mod builder;
 mod call;
 mod chain;
+mod compile;
 mod dry_run;
 mod engine;
 mod fair;
@@ -41,8 +45,10 @@ mod version;
 use std::time::Duration;
 
 pub use books::{OPENINGS, Opened};
+pub use builder::Building;
 pub use call::{About, CallLog, Destination, Emitted, LogLine, Verdict};
 pub use chain::{Chain, ChainSpec, OnError, Pins};
+pub use compile::{Order, Tier, Workshop, run_order};
 pub use dry_run::{DryRun, DryRunReport};
 pub use headers::check_header;
 pub use info::{PluginDetails, PluginInfo};
@@ -101,6 +107,12 @@ pub enum PluginError {
          (for wasi:* build for wasm32-unknown-unknown, or with --stub-wasi)"
     )]
     Imports(String),
+    /// With the bound, what was found and what to do.
+    #[error("over a structural limit: {0}")]
+    Structure(String),
+    /// It broke the limits of its compile.
+    #[error("{0}")]
+    TooCostly(String),
     #[error("fits no known world (transform-plugin or filter-plugin of jackfield:plugin@1.0.0): {0}")]
     World(String),
     #[error("{0}")]
@@ -114,6 +126,18 @@ pub enum PluginError {
     /// Ours, not the plugin's: to be tried again.
     #[error("the plugin threads are busy")]
     Busy,
+    /// Ours: the compiler, not what it was given.
+    #[error("the compiler: {0}")]
+    Compiler(String),
+    #[error("too many components wait to be compiled; try again in a moment")]
+    CompilerBusy,
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+}
+
+impl PluginError {
+    /// Whether the plugin has no part in it: to be tried again.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Busy | Self::Compiler(_) | Self::CompilerBusy | Self::Engine(_) | Self::Store(_))
+    }
 }

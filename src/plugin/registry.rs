@@ -12,13 +12,14 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc},
     time::Instant,
 };
-use wasmtime::Engine;
 
 use super::{
-    Limits, PluginError, PluginId,
-    books::{Books, Opened},
+    Building, Limits, PluginError, PluginId,
     admission::Admissions,
+    books::{Books, Opened},
+    builder::Builder,
     chain::Bound,
+    compile::{Source, held},
     engine,
     secrets::PluginSecrets,
     threads::{Threads, ThreadsOwner},
@@ -36,7 +37,7 @@ pub(super) const STORED_VERSIONS: usize = 49;
 
 /// All plugins of this node.
 pub struct Plugins {
-    engine: Engine,
+    pub(super) builder: Builder,
     limits: Limits,
     pub(super) store: Store,
     pub(super) secrets: Arc<PluginSecrets>,
@@ -92,16 +93,16 @@ impl Plugins {
     /// of versions that rest for a tenant.
     ///
     /// # Errors
-    /// [`PluginError::Engine`].
-    pub fn new(
+    /// [`PluginError::Engine`], [`PluginError::Store`].
+    pub async fn start(
         limits: Limits,
+        building: Building,
         store: Store,
-        secrets: Arc<PluginSecrets>,
-        openings: mpsc::Sender<Opened>,
+        (secrets, openings): (Arc<PluginSecrets>, mpsc::Sender<Opened>),
     ) -> Result<Self, PluginError> {
         let (threads, owner) = Threads::start()?;
         Ok(Self {
-            engine: engine::engine(&limits)?,
+            builder: Builder::start(engine::engine(&limits)?, limits, building, &store).await?,
             limits,
             store,
             secrets,
@@ -263,29 +264,33 @@ impl Plugins {
     /// The one door to compiled code.
     pub(super) async fn compile(
         &self,
-        _tenant: Option<&TenantId>,
+        tenant: Option<&TenantId>,
         name: &str,
         number: u32,
         code: Code,
     ) -> Result<Arc<Version>, PluginError> {
-        let wasm = match code {
-            Code::Given(wasm) => wasm,
-            Code::Stored { plugin, sha256 } => {
-                let wasm = self.store.plugin_wasm(plugin.owner_text(), plugin.bare(), number).await?;
-                let wasm = wasm.ok_or_else(|| PluginError::Gone { plugin: name.to_owned(), number })?;
-                if self::sha256(&wasm) != sha256 {
-                    return Err(PluginError::NotAComponent(
-                        "the database holds other bytes than were stored".to_owned(),
-                    ));
-                }
-                wasm.into()
-            }
+        let (sha256, source) = match code {
+            Code::Given(wasm) => (sha256(&wasm), held(wasm)),
+            Code::Stored { plugin, sha256 } => (sha256.clone(), self.stored(plugin, number, sha256)),
         };
-        let (engine, limits, name) = (self.engine.clone(), self.limits, name.to_owned());
-        // Compiling takes CPU for long: not on the runtime's threads, nor on those that events wait for.
-        tokio::task::spawn_blocking(move || Version::compile(&engine, limits, &name, number, &wasm).map(Arc::new))
-            .await
-            .map_err(|error| PluginError::Engine(format!("the compiler ended badly: {error}")))?
+        self.builder.build(tenant, name, number, sha256, source).await
+    }
+
+    /// The bytes of a version, read when they are asked for.
+    fn stored(&self, plugin: PluginId, number: u32, sha256: String) -> Source {
+        let store = self.store.clone();
+        Arc::new(move || {
+            let (store, plugin, sha256) = (store.clone(), plugin.clone(), sha256.clone());
+            Box::pin(async move {
+                let wasm = store.plugin_wasm(plugin.owner_text(), plugin.bare(), number).await?;
+                let wasm = wasm.ok_or_else(|| PluginError::Gone { plugin: plugin.to_string(), number })?;
+                if self::sha256(&wasm) != sha256 {
+                    let why = "the database holds other bytes than were stored".to_owned();
+                    return Err(PluginError::NotAComponent(why));
+                }
+                Ok(wasm.into())
+            })
+        })
     }
 }
 

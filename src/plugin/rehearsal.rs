@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::{Value, json};
 
 use super::{
-    About, CallLog, Destination, Emitted, Failure, Limits, LogLine, PluginError, Verdict, engine, headers::checked,
-    run::input, secrets::Bound, version::Version,
+    About, CallLog, Destination, Emitted, Failure, Limits, LogLine, PluginError, Verdict, headers::checked, run::input,
+    secrets::Bound, version::Version,
 };
 use crate::event::Event;
 
@@ -69,7 +69,7 @@ impl Rehearsal {
     /// # Errors
     /// [`PluginError`], which says what to do about the component.
     pub fn load(wasm: &[u8], limits: Limits) -> Result<Self, PluginError> {
-        Ok(Self { version: Version::compile(&engine::engine(&limits)?, limits, "rehearsal", 1, wasm)? })
+        Ok(Self { version: Version::here(wasm, limits)? })
     }
 
     pub fn about(&self) -> &About {

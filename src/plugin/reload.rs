@@ -110,7 +110,7 @@ async fn scan(plugins: &Arc<Plugins>, dir: &Path, seen: &mut HashMap<PluginId, S
         }
         seen.insert(id.clone(), stamp);
         if let Err(error) = offer(plugins, &id, &path, metadata.len()).await {
-            if matches!(error, PluginError::Store(_) | PluginError::Busy | PluginError::Engine(_)) {
+            if error.is_ours() {
                 // Not the file's fault: it is offered again at the next look.
                 seen.remove(&id);
             }

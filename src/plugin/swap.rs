@@ -131,6 +131,7 @@ impl Plugins {
         if let Some(before) = before {
             plugin.keep(before);
         }
+        self.builder.improve_later(&version);
         self.books.activated(plugin.id.owner(), &plugin.id.to_string());
         plugin.state().last_error = None;
         tracing::info!(

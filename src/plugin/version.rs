@@ -1,22 +1,30 @@
 //! One version of a plugin: compiled, linked, and asked what it is.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
-use wasmtime::{Engine, component::Component};
+use wasmtime::Engine;
 
 use super::{
     Failure, Limits, PluginError,
     abi::v1::{Instance, Linked},
     call::{About, Destination, Input, Verdict},
+    compile::{Compiled, Source, Tier, compile_here},
     secrets::Bound,
 };
-use crate::event::Patterns;
+use crate::event::{Patterns, TenantId};
 
 static NEXT_UID: AtomicU64 = AtomicU64::new(1);
+
+/// What the full tier's code is made of, for a version that serves with the quick one's.
+pub struct Better {
+    pub tenant: Option<TenantId>,
+    pub source: Source,
+}
 
 pub struct Version {
     /// `shared/slack`.
@@ -32,29 +40,28 @@ pub struct Version {
     pub patterns: Patterns,
     /// Tells versions apart in this process.
     pub uid: u64,
-    linked: Linked,
+    /// Replaced once, when better code of the same component is there.
+    linked: ArcSwap<Linked>,
+    better: Mutex<Option<Better>>,
     engine: Engine,
     limits: Limits,
 }
 
 impl Version {
-    /// Compiles a component and asks it what it is. Takes as long as compiling takes: not for the runtime's threads.
+    /// Links compiled code and asks the component what it is, which is a call: not for the runtime's threads.
     ///
     /// # Errors
     /// [`PluginError`], which says what to do about the component.
-    pub fn compile(
+    pub fn new(
         engine: &Engine,
         limits: Limits,
         plugin: &str,
         number: u32,
-        wasm: &[u8],
+        sha256: String,
+        compiled: &Compiled,
+        better: Option<Better>,
     ) -> Result<Self, PluginError> {
-        if wasm.len() > limits.max_size_bytes {
-            return Err(PluginError::TooLarge { size_bytes: wasm.len(), max_bytes: limits.max_size_bytes });
-        }
-        let component = Component::from_binary(engine, wasm)
-            .map_err(|error| PluginError::NotAComponent(first_line(&format!("{error:#}"))))?;
-        let linked = Linked::new(engine, &component)?;
+        let linked = Linked::new(engine, &compiled.component)?;
         let about = linked.instantiate(engine, &limits, Arc::default())?.describe().map_err(|failure| {
             PluginError::Guest(Failure { message: format!("describe {}", failure.message), ..failure })
         })?;
@@ -64,18 +71,19 @@ impl Version {
             Patterns::parse(about.events.iter().map(String::as_str))
                 .map_err(|message| PluginError::Guest(Failure::new("bad-events", message)))?
         };
-        let named = component.component_type();
+        let named = compiled.component.component_type();
         Ok(Self {
             exports: named.exports(engine).map(|(name, _)| name.to_owned()).collect(),
             imports: named.imports(engine).map(|(name, _)| name.to_owned()).collect(),
             plugin: plugin.to_owned(),
             number,
-            sha256: sha256(wasm),
-            size_bytes: wasm.len(),
+            sha256,
+            size_bytes: compiled.size_bytes,
             about,
             patterns,
             uid: NEXT_UID.fetch_add(1, Ordering::Relaxed),
-            linked,
+            linked: ArcSwap::from_pointee(linked),
+            better: Mutex::new(better),
             engine: engine.clone(),
             limits,
         })
@@ -88,6 +96,31 @@ impl Version {
     pub fn numbered(version: Arc<Self>, number: u32) -> Result<Arc<Self>, PluginError> {
         let in_use = |_| PluginError::Engine("a version without a number is in use".to_owned());
         Arc::try_unwrap(version).map(|version| Arc::new(Self { number, ..version })).map_err(in_use)
+    }
+
+    /// A component on its own, compiled in this process: for tools that know no server.
+    ///
+    /// # Errors
+    /// [`PluginError`], which says what to do about the component.
+    pub fn here(wasm: &[u8], limits: Limits) -> Result<Self, PluginError> {
+        let engine = super::engine::engine(&limits)?;
+        let component = compile_here(&engine, limits, wasm)?;
+        let compiled = Compiled { component, tier: Tier::Full, size_bytes: wasm.len() };
+        Self::new(&engine, limits, "rehearsal", 1, sha256(wasm), &compiled, None)
+    }
+
+    /// Where better code comes from, once.
+    pub fn take_better(&self) -> Option<Better> {
+        self.better.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Takes better code of the same component: instances made from now on run it, those that live go on with theirs.
+    ///
+    /// # Errors
+    /// [`PluginError::Engine`]: nothing has changed then.
+    pub fn improve(&self, compiled: &Compiled) -> Result<(), PluginError> {
+        self.linked.store(Arc::new(Linked::new(&self.engine, &compiled.component)?));
+        Ok(())
     }
 
     /// A fresh instance, configured, of a plugin that has no secrets.
@@ -103,7 +136,7 @@ impl Version {
     /// # Errors
     /// [`PluginError::Busy`] is ours; a [`PluginError::Guest`] holds the plugin's own words under the code `config`.
     pub fn instantiate_with(&self, config: &str, secrets: Arc<Bound>) -> Result<Instance, PluginError> {
-        let mut instance = self.linked.instantiate(&self.engine, &self.limits, secrets)?;
+        let mut instance = self.linked.load().instantiate(&self.engine, &self.limits, secrets)?;
         match instance.configure(config) {
             Ok(Ok(())) => Ok(instance),
             Ok(Err(words)) => Err(PluginError::Guest(Failure::new("config", words))),
@@ -116,10 +149,6 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
 /// A warm instance alone on the calling thread: what the benchmarks time.
 pub struct Bench {
     instance: Instance,
@@ -129,9 +158,7 @@ impl Bench {
     /// # Errors
     /// [`PluginError`].
     pub fn new(wasm: &[u8], config: &str, limits: Limits) -> Result<Self, PluginError> {
-        let engine = super::engine::engine(&limits)?;
-        let version = Arc::new(Version::compile(&engine, limits, "bench", 1, wasm)?);
-        Ok(Self { instance: version.instantiate(config)? })
+        Ok(Self { instance: Version::here(wasm, limits)?.instantiate(config)? })
     }
 
     /// Calls the plugin once and returns the bytes it emitted, 0 for a pass, or nothing for a drop.

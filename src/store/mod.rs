@@ -30,6 +30,7 @@ mod records;
 mod retention;
 mod revocations;
 mod sessions;
+mod settings;
 mod socket_chains;
 mod sql;
 mod webhooks;

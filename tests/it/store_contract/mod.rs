@@ -12,3 +12,4 @@ mod plugins;
 mod presence;
 mod restarts;
 mod revocations;
+mod settings;

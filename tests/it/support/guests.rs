@@ -60,6 +60,8 @@ pub struct Guest {
     patterns: Vec<String>,
     refuses_with: Option<String>,
     transform: Transform,
+    /// Further core modules, which nothing uses: compiled all the same.
+    ballast: String,
     setup: Setup,
     /// Code before `transform`, where there is any: it may call the host.
     says: Option<Says>,
@@ -81,6 +83,7 @@ pub fn transformer(version: &str) -> Guest {
         transform: Transform::Answer,
         setup: Setup::Fine,
         says: None,
+        ballast: String::new(),
     }
 }
 
@@ -200,6 +203,11 @@ impl Guest {
         wat::parse_str(text.replace(is, becomes)).expect("the guest is valid text")
     }
 
+    /// Carries this text between its types and its code: core modules that have to be compiled too.
+    pub fn carrying(self, ballast: String) -> Guest {
+        Guest { ballast, ..self }
+    }
+
     /// The component, ready to be written to `PLUGIN_DIR/<name>.wasm`.
     pub fn bytes(&self) -> Vec<u8> {
         wat::parse_str(self.text()).expect("the guest is valid text")
@@ -222,10 +230,11 @@ impl Guest {
             false => ("", "(instantiate $code)", MEMORY.to_owned()),
         };
         format!(
-            "(component\n{types}\n{host}\n(core module $code\n{memory}\n(global $heap (mut i32) (i32.const {heap}))\n\
+            "(component\n{types}\n{host}\n{ballast}\n(core module $code\n{memory}\n(global $heap (mut i32) (i32.const {heap}))\n\
              (global $floor (mut i32) (i32.const {heap}))\n{data}\n{core})\n\
              (core instance $i {instance})\n{MEMORY_ALIASES}\n{LIFECYCLE}\n{exports})",
             types = imported_types(),
+            ballast = self.ballast,
             heap = data.end(),
             data = data.segments,
         )

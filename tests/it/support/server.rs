@@ -64,6 +64,10 @@ impl Server {
         format!("http://127.0.0.1:{}{path}", self.port())
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything the server has said on stderr, in order.
     pub fn log(&self) -> Vec<String> {
         self.log.all()
