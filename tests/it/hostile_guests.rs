@@ -149,6 +149,32 @@ async fn fresh_memory_holds_nothing_of_whoever_had_it_before() {
 }
 
 #[tokio::test]
+async fn what_a_guest_remembers_of_one_tenant_it_never_has_at_hand_for_another() {
+    let server = Server::start().await;
+    server.install("keeps", &transformer("1").remembering().bytes()).await;
+    let receiver = Receiver::start().await;
+    let tenants = ["acme", "globex", "initech"];
+    let mut webhooks = Vec::new();
+    for tenant in tenants {
+        let chain = json!({"events": ["call.*"], "chain": [{"plugin": "shared/keeps"}]});
+        webhooks.push(server.webhook_with(tenant, &receiver.url(), chain).await);
+    }
+    let mut published = Vec::new();
+    for n in 0..10 {
+        for tenant in tenants {
+            published.push((tenant, server.publish(tenant, json!({"type": "call.ended", "data": n})).await));
+        }
+    }
+    for webhook in &webhooks {
+        webhook.expect_count("dropped", 10).await;
+    }
+    for (tenant, id) in published {
+        let event = server.admin(tenant).get(&format!("/api/v1/events/{id}")).await.expect(200);
+        assert!(event.text.contains(&format!("shared/keeps: {tenant}\"")), "{}", event.text);
+    }
+}
+
+#[tokio::test]
 async fn a_version_that_traps_again_and_again_rests_until_another_one_serves() {
     let server = Server::start().await;
     server.install("hostile", &transformer("1").trapping().bytes()).await;

@@ -22,6 +22,7 @@ enum Transform {
     Overflow,
     Copy,
     Scan,
+    Remember,
     /// A header's name and value, and the body.
     Emit(&'static str, &'static str, &'static str),
     Tell(Telling, &'static str),
@@ -165,6 +166,11 @@ impl Guest {
     /// Grows by 4 MiB, logs `clean` or, where one byte of them is not zero, `dirty`, fills them, and traps.
     pub fn scanning(self) -> Guest {
         Guest { transform: Transform::Scan, ..self }
+    }
+
+    /// Keeps the first tenant that it sees, in its memory for as long as it lives, and drops each event with that name.
+    pub fn remembering(self) -> Guest {
+        Guest { transform: Transform::Remember, ..self }
     }
 
     /// Emits `{}` with this header.
@@ -328,6 +334,7 @@ impl Guest {
                    (br $again)) unreachable",
             ),
             Transform::Scan => scan(data),
+            Transform::Remember => remember(data),
             Transform::Emit(name, value, text) => emit(data, name, value, text),
             Transform::Tell(telling, name) => tell(data, telling, name),
             Transform::Overflow => {
@@ -407,6 +414,20 @@ fn scan(data: &mut Data) -> String {
          (if (i32.lt_u (local.get $at) (local.get $end)) (then {dirty}) (else {clean}))
          (memory.fill (i32.sub (local.get $end) (i32.const 4194304)) (i32.const 165) (i32.const 4194304))
          unreachable"
+    ))
+}
+
+/// The event's tenant is at the words 48 and 52 of the parameters; names of up to 64 bytes are kept.
+fn remember(data: &mut Data) -> String {
+    let kept = data.put(&"-".repeat(64));
+    let answer = data.words(&[0, 2, 1, kept.at, 0]);
+    let len = answer + 16;
+    body(&format!(
+        "(if (i32.eqz (i32.load (i32.const {len}))) (then
+           (i32.store (i32.const {len}) (i32.load (i32.add (local.get $in) (i32.const 52))))
+           (memory.copy (i32.const {}) (i32.load (i32.add (local.get $in) (i32.const 48))) (i32.load (i32.const {len})))))
+         i32.const {answer}",
+        kept.at
     ))
 }
 
