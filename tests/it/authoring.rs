@@ -217,6 +217,10 @@ fn an_event_is_answered_here_as_the_server_would() {
         let ended = run(guest.bytes(), &[]).refused(&["the plugin failed this event"]);
         assert!(ended.out.contains(words), "{words:?} is missing: {}", ended.out);
     }
+    let large = desk.put("large.json", json!({"type": "x", "data": "x".repeat(300_000)}).to_string());
+    let to_sockets = ["run", "it.wasm", "--to", "sockets", "--event", &large.display().to_string()];
+    run(transformer("1").bytes(), &["--to", "sockets"]).good("emit");
+    assert!(desk.plugin(&to_sockets).refused(&["failed this event"]).out.contains("too many for a frame"));
     run(transformer("1").refusing_configuration("there is no channel").bytes(), &[])
         .refused(&["the plugin refuses the configuration: there is no channel"]);
     let line = run(transformer("1").bytes(), &["--json"]).good("").out;

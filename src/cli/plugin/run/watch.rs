@@ -2,7 +2,7 @@
 
 use std::{
     path::{Component, Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ pub fn again_and_again<'a>(
     also: impl Iterator<Item = &'a PathBuf>,
     mut work: impl FnMut() -> Result<()>,
 ) -> Result<()> {
-    let (changed, changes) = channel();
+    let (changed, changes) = sync_channel(1);
     let mut folders = Vec::new();
     for path in std::iter::once(path).chain(also.map(PathBuf::as_path)) {
         let found = path.canonicalize().with_context(|| format!("failed to watch {}", path.display()))?;
@@ -38,8 +38,8 @@ pub fn again_and_again<'a>(
     let roots: Vec<PathBuf> = folders.iter().map(|(folder, _)| folder.clone()).collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         if event.is_ok_and(|event| matters(&event, &roots)) {
-            // Nobody listens any more when the command ends.
-            let _ = changed.send(());
+            // Full means that a change is waiting to be seen already.
+            let _ = changed.try_send(());
         }
     })
     .context("failed to watch files")?;
@@ -62,13 +62,15 @@ fn wait(changes: &Receiver<()>) -> bool {
     if changes.recv().is_err() {
         return false;
     }
-    loop {
+    // What is never quiet is built all the same.
+    for _ in 0..20 {
         match changes.recv_timeout(SETTLE) {
             Ok(()) => {}
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         }
     }
+    true
 }
 
 /// Not what was only read, and not what a build has written below one of the folders that are watched.
