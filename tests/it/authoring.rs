@@ -236,7 +236,9 @@ fn a_golden_case_that_differs_shows_where() {
     let expect = |version: &str| json!({"version": version, "config": {}, "event": "evt_golden", "data": [1, 2]});
     let case = |name: &str, version: &str| {
         let event = json!({"type": "call.incoming", "data": [1, 2]});
-        json!({"name": name, "event": event, "expect": {"verdict": "emit", "body": expect(version)}}).to_string()
+        let text = r#"{"version":"1","config":{},"event":"evt_golden","data":[1,2]}"#;
+        let expect = json!({"verdict": "emit", "body": expect(version), "text": text, "headers": {}});
+        json!({"name": name, "event": event, "expect": expect}).to_string()
     };
     desk.put("cases/1.json", case("this one is answered as written", "1"));
     desk.plugin(&["run", "it.wasm", "--golden", "cases"]).good("1 golden cases passed");

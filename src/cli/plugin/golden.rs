@@ -74,18 +74,22 @@ fn answer(rehearsal: &Rehearsal, rehearsed: &Rehearsed) -> Value {
         Ok(verdict) if rehearsal.is_filter() => json!({"matches": *verdict == Verdict::Pass}),
         Ok(Verdict::Pass) => json!({"verdict": "pass"}),
         Ok(Verdict::Drop(reason)) => json!({"verdict": "drop", "reason": reason}),
-        Ok(Verdict::Emit(output)) => {
-            json!({"verdict": "emit", "content_type": output.content_type, "body": body(output)})
-        }
+        Ok(Verdict::Emit(output)) => emitted(output),
         Err(failure) => json!({"failure": {"code": failure.code, "message": failure.message}}),
     }
 }
 
-fn body(output: &Emitted) -> Value {
-    match std::str::from_utf8(&output.body) {
-        Ok(text) if output.is_text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
-        _ => json!(output.body.to_vec()),
-    }
+/// `body` is to be compared as JSON, `text` byte for byte.
+fn emitted(output: &Emitted) -> Value {
+    let (body, text) = match std::str::from_utf8(&output.body) {
+        Ok(text) if output.is_text => (serde_json::from_str(text).unwrap_or_else(|_| text.into()), text.into()),
+        _ => (json!(output.body.to_vec()), Value::Null),
+    };
+    let headers = output.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+    json!({
+        "verdict": "emit", "content_type": output.content_type, "body": body, "text": text,
+        "headers": Value::Object(headers.collect()),
+    })
 }
 
 /// Where the answer would go.
