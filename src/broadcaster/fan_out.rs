@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the envelope around `data` may take of a frame.
-const MAX_SOCKET_DATA_BYTES: usize = Frame::MAX_BYTES - 4 * 1024;
+pub const MAX_SOCKET_DATA_BYTES: usize = Frame::MAX_BYTES - 4 * 1024;
 /// How often a plugin that is not ready is looked at.
 const NOT_READY_PAUSE: Duration = Duration::from_millis(50);
 

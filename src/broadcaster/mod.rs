@@ -30,6 +30,7 @@ use crate::{
     webhook::{Job, NodeId, Notices, Scheduler, Webhooks},
 };
 pub use doubtful::{DOUBTFUL, Doubtful};
+pub use fan_out::MAX_SOCKET_DATA_BYTES;
 use owed::Owed;
 pub use relay::{Foreign, Relay, RelayEnds, RoomError, Standing, Stay};
 pub use traces::{SocketTrace, SocketTraces};

@@ -6,6 +6,7 @@ mod support;
 
 mod adoption;
 mod authentication;
+mod authoring;
 mod catalogue;
 mod churn;
 mod circuits;

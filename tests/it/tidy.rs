@@ -76,18 +76,20 @@ const HOMES: [(&str, &[&str], &str); 13] = [
     ("wasmtime::", &["plugin/"], "only plugin/ runs guests: limits and isolation are kept in one place"),
     (
         "hyper::",
-        &["webhook/", "keys/", "ws/wire/upgrade.rs"],
-        "webhook/ alone dials what tenants name and vets it, keys/ what the operator names; a handshake leaves a bare stream",
+        &["webhook/", "keys/", "ws/wire/upgrade.rs", "cli/plugin/push.rs"],
+        "webhook/ alone dials what tenants name and vets it, keys/ and commands what the operator names; a handshake leaves \
+         a bare stream",
     ),
     (
         "hyper_util::",
-        &["webhook/", "keys/", "ws/wire/upgrade.rs"],
-        "webhook/ alone dials what tenants name and vets it, keys/ what the operator names; a handshake leaves a bare stream",
+        &["webhook/", "keys/", "ws/wire/upgrade.rs", "cli/plugin/push.rs"],
+        "webhook/ alone dials what tenants name and vets it, keys/ and commands what the operator names; a handshake leaves \
+         a bare stream",
     ),
     (
         "hyper_rustls::",
-        &["webhook/", "keys/"],
-        "webhook/ alone dials what tenants name and vets it, keys/ what the operator names",
+        &["webhook/", "keys/", "cli/plugin/push.rs"],
+        "webhook/ alone dials what tenants name and vets it, keys/ and commands what the operator names",
     ),
     ("hickory_resolver::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),
     ("axum::", &["http/", "ws/", "console/", "app.rs"], "the rooms below the doors must not know HTTP"),

@@ -13,8 +13,9 @@ pub use case::Envelope;
 use case::{Case, To, differences};
 
 use crate::{
+    broadcaster::MAX_SOCKET_DATA_BYTES,
     event::{Event, EventId, EventType, Origin, SessionId, TenantId, UserId},
-    plugin::{Destination, Emitted, PluginError, Rehearsal, Rehearsed, Verdict},
+    plugin::{Destination, Emitted, PluginError, Rehearsal, Rehearsed, Verdict, socket_data},
 };
 
 /// How one case went.
@@ -34,11 +35,31 @@ pub fn run(rehearsal: &Rehearsal, folder: &Path) -> Result<Vec<Outcome>> {
     cases.into_iter().map(|case| outcome(rehearsal, case)).collect()
 }
 
+/// What a plugin answers, and would be charged with, on its way to a destination.
+///
+/// # Errors
+/// The plugin's words about its configuration, or what is ours.
+pub fn rehearse(
+    rehearsal: &Rehearsal,
+    config: &str,
+    to: &Destination,
+    events: &[Event],
+) -> Result<Vec<Rehearsed>, PluginError> {
+    let mut rehearsed = rehearsal.run(config, to, events)?;
+    for one in rehearsed.iter_mut().filter(|_| to.kind == "sockets") {
+        let Ok(Verdict::Emit(output)) = &one.answer else { continue };
+        if let Err(failure) = socket_data(output, MAX_SOCKET_DATA_BYTES) {
+            one.answer = Err(failure);
+        }
+    }
+    Ok(rehearsed)
+}
+
 fn outcome(rehearsal: &Rehearsal, case: Case) -> Result<Outcome> {
     let file = case.path.display().to_string();
     let to = destination(&case.to).with_context(|| file.clone())?;
     let event = event(&case.event).with_context(|| file.clone())?;
-    let answer = match rehearsal.run(case.config(), &to, &[event]) {
+    let answer = match rehearse(rehearsal, case.config(), &to, &[event]) {
         Ok(rehearsed) => rehearsed.first().map_or(Value::Null, |rehearsed| answer(rehearsal, rehearsed)),
         Err(PluginError::Guest(failure)) if failure.code == "config" => json!({"configure_error": failure.message}),
         Err(PluginError::Guest(failure)) => json!({"failure": {"code": failure.code, "message": failure.message}}),
@@ -53,18 +74,22 @@ fn answer(rehearsal: &Rehearsal, rehearsed: &Rehearsed) -> Value {
         Ok(verdict) if rehearsal.is_filter() => json!({"matches": *verdict == Verdict::Pass}),
         Ok(Verdict::Pass) => json!({"verdict": "pass"}),
         Ok(Verdict::Drop(reason)) => json!({"verdict": "drop", "reason": reason}),
-        Ok(Verdict::Emit(output)) => {
-            json!({"verdict": "emit", "content_type": output.content_type, "body": body(output)})
-        }
+        Ok(Verdict::Emit(output)) => emitted(output),
         Err(failure) => json!({"failure": {"code": failure.code, "message": failure.message}}),
     }
 }
 
-fn body(output: &Emitted) -> Value {
-    match std::str::from_utf8(&output.body) {
-        Ok(text) if output.is_text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
-        _ => json!(output.body.to_vec()),
-    }
+/// `body` is to be compared as JSON, `text` byte for byte.
+fn emitted(output: &Emitted) -> Value {
+    let (body, text) = match std::str::from_utf8(&output.body) {
+        Ok(text) if output.is_text => (serde_json::from_str(text).unwrap_or_else(|_| text.into()), text.into()),
+        _ => (json!(output.body.to_vec()), Value::Null),
+    };
+    let headers = output.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+    json!({
+        "verdict": "emit", "content_type": output.content_type, "body": body, "text": text,
+        "headers": Value::Object(headers.collect()),
+    })
 }
 
 /// Where the answer would go.

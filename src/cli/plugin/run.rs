@@ -104,7 +104,7 @@ fn one_event(args: &RunArgs, limits: Limits, rehearsal: &Rehearsal, file: &Path)
         let patterns = rehearsal.about().events.join(" ");
         eprintln!("note: a chain skips this plugin for {}: it understands {patterns}", event.event_type.as_str());
     }
-    let ask = |events: &[_]| match rehearsal.run(&config, &to, events) {
+    let ask = |events: &[_]| match golden::rehearse(rehearsal, &config, &to, events) {
         Err(PluginError::Guest(failure)) if failure.code == "config" => {
             bail!("the plugin refuses the configuration: {}", failure.message)
         }

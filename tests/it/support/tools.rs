@@ -35,7 +35,8 @@ fn there(path: PathBuf) -> PathBuf {
     path
 }
 
-fn cache() -> PathBuf {
+/// Where all of it lies, and what those programs keep for themselves.
+pub fn cache() -> PathBuf {
     set("JACKFIELD_CACHE").unwrap_or_else(|| {
         let home = set("HOME").expect("HOME is set");
         set("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("jackfield")

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Component, Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     time::Duration,
 };
 
@@ -24,23 +24,27 @@ pub fn again_and_again<'a>(
     also: impl Iterator<Item = &'a PathBuf>,
     mut work: impl FnMut() -> Result<()>,
 ) -> Result<()> {
-    let (changed, changes) = channel();
+    let (changed, changes) = sync_channel(1);
+    let mut folders = Vec::new();
+    for path in std::iter::once(path).chain(also.map(PathBuf::as_path)) {
+        let found = path.canonicalize().with_context(|| format!("failed to watch {}", path.display()))?;
+        // A file is replaced by another of its name, so its folder is watched.
+        folders.push(if found.is_dir() {
+            (found, RecursiveMode::Recursive)
+        } else {
+            (found.parent().unwrap_or(&found).to_owned(), RecursiveMode::NonRecursive)
+        });
+    }
+    let roots: Vec<PathBuf> = folders.iter().map(|(folder, _)| folder.clone()).collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        if event.is_ok_and(|event| matters(&event)) {
-            // Nobody listens any more when the command ends.
-            let _ = changed.send(());
+        if event.is_ok_and(|event| matters(&event, &roots)) {
+            // Full means that a change is waiting to be seen already.
+            let _ = changed.try_send(());
         }
     })
     .context("failed to watch files")?;
-    for path in std::iter::once(path).chain(also.map(PathBuf::as_path)) {
-        // A file is replaced by another of its name, so its folder is watched.
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let watched = if path.is_dir() {
-            watcher.watch(path, RecursiveMode::Recursive)
-        } else {
-            watcher.watch(parent, RecursiveMode::NonRecursive)
-        };
-        watched.with_context(|| format!("failed to watch {}", path.display()))?;
+    for (folder, mode) in &folders {
+        watcher.watch(folder, *mode).with_context(|| format!("failed to watch {}", folder.display()))?;
     }
     loop {
         if let Err(error) = work() {
@@ -58,23 +62,50 @@ fn wait(changes: &Receiver<()>) -> bool {
     if changes.recv().is_err() {
         return false;
     }
-    loop {
+    // What is never quiet is built all the same.
+    for _ in 0..20 {
         match changes.recv_timeout(SETTLE) {
             Ok(()) => {}
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         }
     }
+    true
 }
 
-/// Not what was only read, and not what a build has written.
-fn matters(event: &Event) -> bool {
-    let hidden = |part: &str| part.starts_with('.') && part != "." && part != "..";
+/// Not what was only read, and not what a build has written below one of the folders that are watched.
+fn matters(event: &Event, roots: &[PathBuf]) -> bool {
     let built = |path: &PathBuf| {
-        path.components().any(|part| match part {
-            Component::Normal(name) => name.to_str().is_some_and(|name| BUILT.contains(&name) || hidden(name)),
+        let below =
+            roots.iter().filter_map(|root| path.strip_prefix(root).ok()).min_by_key(|rest| rest.as_os_str().len());
+        let mut parts = below.unwrap_or(path).components();
+        parts.any(|part| match part {
+            Component::Normal(name) => name.to_str().is_some_and(|name| BUILT.contains(&name) || name.starts_with('.')),
             _ => false,
         })
     };
     !matches!(event.kind, EventKind::Access(_)) && !event.paths.iter().all(built)
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessKind, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn what_a_build_writes_makes_no_other() {
+        // The folder itself may have any name.
+        let roots = [PathBuf::from("/home/kim/.work/target/announce")];
+        let changed = |file: &str| Event::new(EventKind::Modify(ModifyKind::Any)).add_path(roots[0].join(file));
+        for file in ["plugin.js", "src/lib.rs", "tests/01.json"] {
+            assert!(matters(&changed(file), &roots), "{file}");
+        }
+        for file in ["target/release/x", ".git/index", "typings/wit_world/__init__.py", ".plugin.js.swp", "Cargo.lock"]
+        {
+            assert!(!matters(&changed(file), &roots), "{file}");
+        }
+        let read = Event::new(EventKind::Access(AccessKind::Any)).add_path(roots[0].join("plugin.js"));
+        assert!(!matters(&read, &roots));
+    }
 }
