@@ -82,7 +82,13 @@ pub mod pick;
 #[cfg(any(test, all(target_arch = "wasm32", not(target_feature = "atomics"), feature = "allocator")))]
 mod pool;
 mod scan;
+#[cfg(feature = "slack")]
+pub mod slack;
+pub mod template;
+pub mod text;
+pub mod time;
 mod verdict;
+mod words;
 
 #[cfg(feature = "golden")]
 pub mod golden;

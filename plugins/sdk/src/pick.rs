@@ -47,6 +47,15 @@ impl<'a> Json<'a> {
         serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
     }
 
+    /// The value as people read it: text as it is, nothing for null, and JSON for all else.
+    pub fn words(self) -> Cow<'a, str> {
+        match self.as_str() {
+            Some(text) => text,
+            None if self.is_null() => Cow::Borrowed(""),
+            None => Cow::Borrowed(self.0),
+        }
+    }
+
     /// Shows each member of an object, in order; nothing for other kinds.
     ///
     /// # Errors
