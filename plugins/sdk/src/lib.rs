@@ -74,7 +74,11 @@
 extern crate self as jackfield_plugin;
 
 mod bindings;
+pub mod catalogue;
 mod config;
+#[cfg(feature = "discord")]
+pub mod discord;
+pub mod edit;
 mod event;
 mod host;
 mod instance;
@@ -84,6 +88,9 @@ mod pool;
 mod scan;
 #[cfg(feature = "slack")]
 pub mod slack;
+mod str;
+#[cfg(feature = "teams")]
+pub mod teams;
 pub mod template;
 pub mod text;
 pub mod time;
@@ -98,6 +105,7 @@ use serde::de::DeserializeOwned;
 pub use bindings::common::jackfield::plugin::types::{Attribute, Body, Destination, Event, Failure, Output, Verdict};
 pub use config::parse_config;
 pub use host::{clock, log, secrets};
+pub use str::Str;
 
 /// A plugin that decides what is sent: something else, the event as it is, or nothing.
 pub trait Transform: Sized + 'static {

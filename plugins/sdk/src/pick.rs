@@ -28,6 +28,11 @@ impl<'a> Json<'a> {
         value.ok_or_else(|| scan.failure())
     }
 
+    /// For a text that was just scanned as one value.
+    pub(crate) fn trusted(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// The value's text as it was sent: key order, number text, escapes.
     pub fn text(self) -> &'a str {
         self.0
@@ -74,6 +79,24 @@ impl<'a> Json<'a> {
     }
 }
 
+impl<'a> Json<'a> {
+    /// Shows each element of an array, in order; nothing for other kinds.
+    ///
+    /// # Errors
+    /// `bad-input`, when the text is broken as JSON.
+    pub fn each_element(self, mut show: impl FnMut(Json<'a>)) -> Result<(), Failure> {
+        let mut scan = Scan::of(self.0);
+        if scan.peek() != Some(b'[') {
+            return Ok(());
+        }
+        scan.elements(|scan, _| {
+            show(Json(scan.value()?));
+            Some(())
+        })
+        .ok_or_else(|| scan.failure())
+    }
+}
+
 impl<'a> From<&'a RawValue> for Json<'a> {
     fn from(raw: &'a RawValue) -> Self {
         Self(raw.get())
@@ -95,9 +118,9 @@ struct Node {
 
 /// One reference token. Whether it names a key or counts elements is known only when the value is seen.
 #[derive(Debug, PartialEq)]
-struct Step {
-    key: String,
-    index: Option<usize>,
+pub(crate) struct Step {
+    pub(crate) key: String,
+    pub(crate) index: Option<usize>,
 }
 
 impl Picker {
@@ -151,7 +174,7 @@ impl Picker {
     }
 }
 
-fn steps(pointer: &str) -> Result<Vec<Step>, String> {
+pub(crate) fn steps(pointer: &str) -> Result<Vec<Step>, String> {
     if pointer.is_empty() {
         return Ok(Vec::new());
     }

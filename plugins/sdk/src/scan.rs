@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::{Failure, words};
 
 /// A position in a text. Nothing, anywhere below, means that the text is broken there.
+#[derive(Clone)]
 pub(crate) struct Scan<'a> {
     text: &'a str,
     at: usize,
@@ -35,6 +36,11 @@ impl<'a> Scan<'a> {
 
     pub(crate) fn failure(&self) -> Failure {
         Failure::bad_input(format!("data is not JSON: it breaks at byte {}", self.at))
+    }
+
+    /// In bytes from the beginning of the text.
+    pub(crate) fn position(&self) -> usize {
+        self.at
     }
 
     pub(crate) fn peek(&self) -> Option<u8> {

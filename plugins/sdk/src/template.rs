@@ -57,6 +57,8 @@ pub enum EventField {
     Source,
     /// For people: `2026-11-22 05:14:09 UTC`.
     Time,
+    /// For programs: `2026-11-22T05:14:09.431Z`.
+    Timestamp,
 }
 
 impl Template {
@@ -107,7 +109,9 @@ impl Place {
         }
         if let Some(field) = name.strip_prefix("event.") {
             return EventField::parse(field).map(Self::Event).ok_or_else(|| {
-                format!("`{name}` is unknown: use event.type, id, tenant, user, session, key, source or time")
+                format!(
+                    "`{name}` is unknown: use event.type, id, tenant, user, session, key, source, time or timestamp"
+                )
             });
         }
         // Not `is_alphanumeric`: its tables would be a tenth of the component.
@@ -133,6 +137,7 @@ impl EventField {
             "key" => Self::Key,
             "source" => Self::Source,
             "time" => Self::Time,
+            "timestamp" => Self::Timestamp,
             _ => return None,
         })
     }
@@ -148,6 +153,7 @@ impl EventField {
             Self::Key => event.key.as_deref(),
             Self::Source => event.source.as_deref(),
             Self::Time => return Some(Cow::Owned(time::utc(event.time_ms))),
+            Self::Timestamp => return Some(Cow::Owned(time::rfc3339(event.time_ms))),
         };
         text.map(Cow::Borrowed)
     }
@@ -179,7 +185,7 @@ impl<'a> Values<'a> {
     /// Whether this place has neither text nor value.
     pub fn is_empty(&self, place: Place) -> bool {
         match place {
-            Place::Event(EventField::Time) => false,
+            Place::Event(EventField::Time | EventField::Timestamp) => false,
             Place::Event(field) => field.of(self.event).is_none_or(|text| text.is_empty()),
             Place::Data(slot) => self.found[slot].is_none_or(|value| matches!(value.text(), "null" | "\"\"")),
         }

@@ -262,6 +262,8 @@ impl<'out> Text<'out> {
     #[cold]
     fn end(&mut self) {
         self.full = true;
+        // The ellipsis counts, and what is cut off no longer matters.
+        self.used = self.limit.most;
         let written = &self.out[self.start..self.cut];
         let open = match self.style {
             Style::Plain => None,
