@@ -89,6 +89,8 @@ impl Message {
     }
 
     fn member(&mut self, name: &str, value: &str) {
+        // Once: growing piece by piece costs more than the writing.
+        self.sender.reserve(name.len() + value.len() + 8);
         self.sender.push_str(",\"");
         self.sender.push_str(name);
         self.sender.push_str("\":\"");
