@@ -72,11 +72,11 @@ async fn a_redacted_event_is_redacted_for_every_step_after_it_and_on_sockets() {
 async fn a_cloudevent_sent_to_another_jackfield_arrives_as_it_was() {
     let (server, other) = (Server::start().await, Server::start().await);
     server.install("cloudevents", &stock_plugin("cloudevents")).await;
+    let mut socket = other.socket("acme", "kim").await;
     for mode in ["structured", "binary"] {
         let mut receiver = Receiver::start().await;
         let chain = json!([{"plugin": "shared/cloudevents", "config": {"mode": mode}}]);
         server.webhook_with("acme", &receiver.url(), json!({"chain": chain, "events": [format!("call.{mode}")]})).await;
-        let mut socket = other.socket("acme", "kim").await;
         let event = json!({"type": format!("call.{mode}"), "key": "call 77 é%", "source": "pbx-1", "user_id": "kim", "data": {"n": 1}});
         server.publish("acme", event.clone()).await;
         let sent = receiver.expect_delivery().await;
