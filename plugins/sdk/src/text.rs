@@ -332,3 +332,70 @@ fn plain_bytes(bytes: &[u8]) -> usize {
     // What is beyond the end is a hit too: zero is a control character.
     bytes.len() - rest.len() + rest.len().min(words::first(hits(words::tail(rest))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(style: Style, limit: Limit, write: impl FnOnce(&mut Text<'_>)) -> String {
+        let mut out = String::new();
+        write(&mut Text::new(&mut out, style, limit));
+        out
+    }
+
+    fn slack(limit: usize, text: &str) -> String {
+        written(Style::Slack, Limit::characters(limit), |out| out.plain(text))
+    }
+
+    #[test]
+    fn what_fits_stays_whole_and_what_does_not_ends_in_an_ellipsis() {
+        assert_eq!(slack(4, "abcd"), "abcd");
+        assert_eq!(slack(4, "abcde"), "abc…");
+        assert_eq!(slack(4, "äöüßx"), "äöü…");
+        assert_eq!(slack(2, "😀😀😀"), "😀…");
+        assert_eq!(slack(0, "a"), "");
+        assert_eq!(written(Style::Plain, Limit::bytes(6), |out| out.plain("äöüß")), "ä…");
+    }
+
+    #[test]
+    fn every_byte_is_found_or_copied_wherever_it_stands() {
+        for before in 0..80 {
+            for (special, as_json) in
+                [("\"", "\\\""), ("&", "&amp;"), ("\u{1f}", ""), ("~", "~"), ("ü", "ü"), ("\u{80}", "\u{80}")]
+            {
+                let (before, after) = ("x".repeat(before), "y".repeat(9));
+                assert_eq!(slack(1_000, &format!("{before}{special}{after}")), format!("{before}{as_json}{after}"));
+            }
+        }
+    }
+
+    #[test]
+    fn an_escape_counts_as_sent_and_is_never_cut() {
+        assert_eq!(slack(5, "&"), "&amp;");
+        assert_eq!(slack(5, "a&"), "a…");
+        assert_eq!(slack(8, "<a>"), "&lt;a…");
+        assert_eq!(slack(3, "\"\n\\"), "\\\"\\n\\\\");
+        assert_eq!(written(Style::Markdown, Limit::characters(3), |out| out.plain("a*b")), "a…");
+    }
+
+    #[test]
+    fn an_authors_link_or_entity_is_cut_as_a_whole() {
+        let cut = |style, text| written(style, Limit::characters(16), |out| out.markup(text));
+        assert_eq!(cut(Style::Slack, "see <https://x.example|this>"), "see …");
+        assert_eq!(cut(Style::Slack, "12345678901234&amp;"), "12345678901234…");
+        assert_eq!(cut(Style::Markdown, "see [this](https://x.example)"), "see …");
+    }
+
+    #[test]
+    fn what_was_prepared_reads_as_if_it_were_written() {
+        for limit in 0..20 {
+            let limit = Limit::characters(limit);
+            let prepared = Prepared::plain(Style::Slack, "a & \"b\" é");
+            let one = written(Style::Slack, limit, |out| {
+                out.prepared(&prepared);
+                out.plain("!");
+            });
+            assert_eq!(one, written(Style::Slack, limit, |out| out.plain("a & \"b\" é!")), "{limit:?}");
+        }
+    }
+}
