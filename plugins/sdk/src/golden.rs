@@ -4,7 +4,8 @@
 //! `data`, and any of `id`, `tenant_id`, `timestamp`, `user_id`, `session_id`, `key`, `source`). What it leaves out is the
 //! same here and in the router's own runner: tenant `tenant-123`, id `evt_golden`, `2026-11-22T05:14:09.431Z`.
 //!
-//! `expect` is one of `{"verdict":"emit","content_type","body"}` (JSON bodies are compared as JSON),
+//! `expect` is one of `{"verdict":"emit","content_type","body","text","headers"}` (`body` is compared as JSON, `text` byte for byte,
+//! and of `headers` those that are named),
 //! `{"verdict":"drop","reason"?}`, `{"verdict":"pass"}`, `{"matches":true}`, `{"failure":{"code"}}` and
 //! `{"configure_error":"part of the message"}`.
 
@@ -107,11 +108,15 @@ fn verdict(verdict: Verdict) -> Value {
         Verdict::Pass => json!({ "verdict": "pass" }),
         Verdict::Drop(reason) => json!({ "verdict": "drop", "reason": reason }),
         Verdict::Emit(output) => {
-            let body = match output.body {
-                Body::Text(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-                Body::Bytes(bytes) => json!(bytes),
+            let headers: serde_json::Map<_, _> =
+                output.headers.into_iter().map(|header| (header.key, Value::String(header.value))).collect();
+            let (body, text) = match output.body {
+                Body::Text(text) => (serde_json::from_str(&text).unwrap_or_else(|_| json!(text)), json!(text)),
+                Body::Bytes(bytes) => (json!(bytes), Value::Null),
             };
-            json!({ "verdict": "emit", "content_type": output.content_type, "body": body })
+            json!({
+                "verdict": "emit", "content_type": output.content_type, "body": body, "text": text, "headers": headers,
+            })
         }
     }
 }

@@ -56,6 +56,48 @@
 //!
 //! `jackfield plugin build` makes the component.
 //!
+//! # Messages for people
+//!
+//! The payloads of the event catalogue are typed, and builders keep messages inside what their receivers take:
+//!
+//! ```
+//! use jackfield_plugin::{Destination, Event, Failure, Transform, Verdict, catalogue::Typed, slack};
+//!
+//! pub struct Support;
+//!
+//! impl Transform for Support {
+//!     type Config = std::collections::BTreeMap<String, String>;
+//!     const EVENTS: &'static [&'static str] = &["call.*"];
+//!     fn new(_: Self::Config) -> Result<Self, String> { Ok(Self) }
+//!     fn transform(&self, event: &Event, _to: &Destination) -> Result<Verdict, Failure> {
+//!         let Typed::CallMissed(call) = event.typed()? else {
+//!             return Ok(Verdict::drop("not of interest"));
+//!         };
+//!         let mut message = slack::Message::new(&format!("Missed call from {}", call.caller));
+//!         message.header("Missed call");
+//!         message.field("Caller", &call.caller);
+//!         if let Some(queue) = &call.queue {
+//!             message.field("Queue", queue);
+//!         }
+//!         Ok(message.into_verdict())
+//!     }
+//! }
+//!
+//! let event = Event::new("call.missed", r#"{"call_id":"c-1","caller":"Ada <3"}"#);
+//! let verdict = Support.transform(&event, &Destination::default()).unwrap();
+//! assert!(verdict.body_text().unwrap().contains("*Caller*\\nAda &lt;3"));
+//! ```
+//!
+//! | module | for |
+//! |---|---|
+//! | [`catalogue`] | the payload of each event type of the catalogue |
+//! | [`slack`], [`discord`], [`teams`] | messages; each is a default feature of the same name |
+//! | [`template`] | `{caller}` and `{event.type}` in texts of a configuration |
+//! | [`pick`], [`edit`] | reading, or changing, a few places of a payload without parsing all of it |
+//! | [`text`] | JSON text inside a limit, with the receiver's escapes |
+//! | [`time`] | times as text |
+//! | `golden` | golden cases, run natively; a feature for tests |
+//!
 //! # What holds
 //!
 //! - One instance serves one step's configuration: `new` runs once, and its error refuses the chain with your words.
@@ -74,7 +116,11 @@
 extern crate self as jackfield_plugin;
 
 mod bindings;
+pub mod catalogue;
 mod config;
+#[cfg(feature = "discord")]
+pub mod discord;
+pub mod edit;
 mod event;
 mod host;
 mod instance;
@@ -82,7 +128,16 @@ pub mod pick;
 #[cfg(any(test, all(target_arch = "wasm32", not(target_feature = "atomics"), feature = "allocator")))]
 mod pool;
 mod scan;
+#[cfg(feature = "slack")]
+pub mod slack;
+mod str;
+#[cfg(feature = "teams")]
+pub mod teams;
+pub mod template;
+pub mod text;
+pub mod time;
 mod verdict;
+mod words;
 
 #[cfg(feature = "golden")]
 pub mod golden;
@@ -92,6 +147,7 @@ use serde::de::DeserializeOwned;
 pub use bindings::common::jackfield::plugin::types::{Attribute, Body, Destination, Event, Failure, Output, Verdict};
 pub use config::parse_config;
 pub use host::{clock, log, secrets};
+pub use str::Str;
 
 /// A plugin that decides what is sent: something else, the event as it is, or nothing.
 pub trait Transform: Sized + 'static {

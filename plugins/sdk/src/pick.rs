@@ -28,6 +28,11 @@ impl<'a> Json<'a> {
         value.ok_or_else(|| scan.failure())
     }
 
+    /// For a text that was just scanned as one value.
+    pub(crate) fn trusted(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// The value's text as it was sent: key order, number text, escapes.
     pub fn text(self) -> &'a str {
         self.0
@@ -47,6 +52,15 @@ impl<'a> Json<'a> {
         serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
     }
 
+    /// The value as people read it: text as it is, nothing for null, and JSON for all else.
+    pub fn words(self) -> Cow<'a, str> {
+        match self.as_str() {
+            Some(text) => text,
+            None if self.is_null() => Cow::Borrowed(""),
+            None => Cow::Borrowed(self.0),
+        }
+    }
+
     /// Shows each member of an object, in order; nothing for other kinds.
     ///
     /// # Errors
@@ -59,6 +73,24 @@ impl<'a> Json<'a> {
         scan.members(|scan, key| {
             let value = Json(scan.value()?);
             show(key.unescaped()?, value);
+            Some(())
+        })
+        .ok_or_else(|| scan.failure())
+    }
+}
+
+impl<'a> Json<'a> {
+    /// Shows each element of an array, in order; nothing for other kinds.
+    ///
+    /// # Errors
+    /// `bad-input`, when the text is broken as JSON.
+    pub fn each_element(self, mut show: impl FnMut(Json<'a>)) -> Result<(), Failure> {
+        let mut scan = Scan::of(self.0);
+        if scan.peek() != Some(b'[') {
+            return Ok(());
+        }
+        scan.elements(|scan, _| {
+            show(Json(scan.value()?));
             Some(())
         })
         .ok_or_else(|| scan.failure())
@@ -86,9 +118,9 @@ struct Node {
 
 /// One reference token. Whether it names a key or counts elements is known only when the value is seen.
 #[derive(Debug, PartialEq)]
-struct Step {
-    key: String,
-    index: Option<usize>,
+pub(crate) struct Step {
+    pub(crate) key: String,
+    pub(crate) index: Option<usize>,
 }
 
 impl Picker {
@@ -142,7 +174,7 @@ impl Picker {
     }
 }
 
-fn steps(pointer: &str) -> Result<Vec<Step>, String> {
+pub(crate) fn steps(pointer: &str) -> Result<Vec<Step>, String> {
     if pointer.is_empty() {
         return Ok(Vec::new());
     }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::Failure;
+use crate::{Failure, words};
 
 /// A position in a text. Nothing, anywhere below, means that the text is broken there.
+#[derive(Clone)]
 pub(crate) struct Scan<'a> {
     text: &'a str,
     at: usize,
@@ -37,6 +38,11 @@ impl<'a> Scan<'a> {
         Failure::bad_input(format!("data is not JSON: it breaks at byte {}", self.at))
     }
 
+    /// In bytes from the beginning of the text.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     pub(crate) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -51,29 +57,20 @@ impl<'a> Scan<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// Goes to the next of these bytes, and answers it.
-    ///
-    /// Eight bytes a step, since every turn of a loop in wasm also asks for the deadline: subtracting one from each byte of
-    /// `word ^ mark` borrows into its high bit where it was zero. Borrows may spill upwards, so only the lowest hit counts.
+    /// Goes to the next of these bytes, and answers it. None of them is zero.
     fn advance_to<const N: usize>(&mut self, marks: [u8; N]) -> Option<u8> {
-        const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-        const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-        let bytes = self.text.as_bytes();
-        while let Some(word) = bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
-            let word = u64::from_le_bytes(*word);
-            let hits = marks.into_iter().fold(0, |hits, mark| {
-                let zero_where_equal = word ^ (ONES * u64::from(mark));
-                hits | (zero_where_equal.wrapping_sub(ONES) & !zero_where_equal & HIGHS)
-            });
+        let hits = |word: u64| marks.into_iter().fold(0, |hits, mark| hits | words::equal(word, mark));
+        let mut rest = self.text.as_bytes().get(self.at..)?;
+        while let Some((word, after)) = rest.split_first_chunk() {
+            let hits = hits(u64::from_le_bytes(*word));
             if hits != 0 {
-                self.at += hits.trailing_zeros() as usize / 8;
+                self.at = self.text.len() - rest.len() + words::first(hits);
                 return self.peek();
             }
-            self.at += 8;
+            rest = after;
         }
-        while !marks.contains(&self.peek()?) {
-            self.at += 1;
-        }
+        let hits = hits(words::tail(rest));
+        self.at = if hits == 0 { self.text.len() } else { self.text.len() - rest.len() + words::first(hits) };
         self.peek()
     }
 

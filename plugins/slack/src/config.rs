@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use jackfield_message::TemplateConfig;
+use jackfield_plugin::slack::Message;
 use serde::Deserialize;
-
-use crate::limited::Limited;
 
 /// Who the message is from, and templates by event type or pattern.
 #[derive(Deserialize, Default)]
@@ -16,28 +16,17 @@ pub struct Config {
     pub(crate) templates: BTreeMap<String, TemplateConfig>,
 }
 
-/// The parts of one message; an absent part is the built-in template's.
-#[derive(Deserialize, Default, Clone)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct TemplateConfig {
-    pub(crate) title: Option<String>,
-    pub(crate) text: Option<String>,
-    pub(crate) fields: Option<Vec<String>>,
-}
-
 impl Config {
-    /// The beginning of every message.
-    pub(crate) fn opening(&self) -> String {
-        let mut opening = String::from("{");
-        let sender = [("channel", &self.channel), ("username", &self.username), ("icon_emoji", &self.icon_emoji)];
-        for (name, value) in sender {
-            if let Some(value) = value {
-                opening.push_str(&format!("\"{name}\":\""));
-                // No limit of Slack's is known for these; the escaping is what is wanted.
-                Limited::new(&mut opening, usize::MAX).markup(value);
-                opening.push_str("\",");
-            }
+    /// Says where the message goes and who it is from.
+    pub(crate) fn sign(&self, message: &mut Message) {
+        if let Some(channel) = &self.channel {
+            message.channel(channel);
         }
-        opening
+        if let Some(name) = &self.username {
+            message.username(name);
+        }
+        if let Some(emoji) = &self.icon_emoji {
+            message.icon_emoji(emoji);
+        }
     }
 }

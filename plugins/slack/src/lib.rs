@@ -16,21 +16,18 @@
 //! absent is empty, and `{{` is a brace. `text` is Slack's markup as written; whatever an event puts in has `&`, `<` and `>`
 //! escaped, so that no event can mention a channel.
 
-mod catalogue;
 mod config;
-mod limited;
-mod message;
-mod template;
 
-use jackfield_plugin::{Destination, Event, Failure, Transform, Verdict};
+use jackfield_message::{Dress, Filled, Label, Templates};
+use jackfield_plugin::slack::Message;
+use jackfield_plugin::text::{Style, Text};
+use jackfield_plugin::{Destination, Event, Failure, Transform, Verdict, time};
 
 pub use crate::config::Config;
-use crate::template::Templates;
 
 /// One step's templates, ready to be filled.
 pub struct Slack {
-    /// How every message begins: `{` and the sender's fields, as JSON text.
-    opening: String,
+    config: Config,
     templates: Templates,
 }
 
@@ -40,13 +37,64 @@ impl Transform for Slack {
     const CONFIG_SCHEMA: Option<&'static str> = Some(include_str!("../config.schema.json"));
 
     fn new(config: Config) -> Result<Self, String> {
-        Ok(Self { opening: config.opening(), templates: Templates::compile(&config.templates)? })
+        let dress = Dress { style: Style::Slack, label: ("*", "*\n") };
+        Ok(Self { templates: Templates::compile(&config.templates, dress)?, config })
     }
 
     fn transform(&self, event: &Event, _to: &Destination) -> Result<Verdict, Failure> {
-        let template = self.templates.of(&event.event_type);
-        let message = message::render(&self.opening, template, event)?;
-        Ok(Verdict::emit_text("application/json", message))
+        let filled = self.templates.of(&event.event_type).fill(event)?;
+        let capacity = 1_024 + event.data_text().len();
+        let mut message = Message::with_text(capacity, |text| fallback(text, &filled));
+        message.header_with(|text| filled.title(text));
+        message.section_with(|text| filled.text(text));
+        let left_out = filled.fields(|label, value| {
+            message.field_with(|text| {
+                match label {
+                    Label::Known(label) => text.prepared(label),
+                    Label::Key(key) => {
+                        text.known("*");
+                        text.plain(&key);
+                        text.known("*");
+                        text.plain("\n");
+                    }
+                }
+                text.plain(value);
+            });
+        })?;
+        context(&mut message, event, left_out);
+        self.config.sign(&mut message);
+        Ok(message.into_verdict())
+    }
+}
+
+/// What notifications show: the title, and the text below it.
+fn fallback(text: &mut Text<'_>, filled: &Filled<'_>) {
+    text.break_lines(false);
+    filled.title(text);
+    text.break_lines(true);
+    if filled.has_text() {
+        text.plain("\n");
+        filled.text(text);
+    }
+}
+
+fn context(message: &mut Message, event: &Event, left_out: usize) {
+    message.context(&event.event_type);
+    // Slack shows the reader's own time zone; what follows the bar is for where it cannot.
+    message.context_with(|text| {
+        text.known("<!date^");
+        text.number(event.time_ms / 1_000);
+        text.known("^{date_num} {time_secs}|");
+        text.known(&time::utc(event.time_ms));
+        text.known(">");
+    });
+    for id in [&event.id, &event.tenant] {
+        if !id.is_empty() {
+            message.context(id);
+        }
+    }
+    if left_out > 0 {
+        message.context(&format!("{left_out} more fields"));
     }
 }
 

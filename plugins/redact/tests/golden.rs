@@ -1,0 +1,6 @@
+//! The golden cases, run natively.
+
+#[test]
+fn every_golden_case_is_answered_as_written() {
+    jackfield_plugin::golden::check_transform::<redact::Redact>("golden");
+}
