@@ -14,6 +14,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub const MAX_INSTANCES: u32 = 1_000;
 /// A toolchain may put several core modules into one component: QuickJS makes 11.
 const MAX_CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// QuickJS's own, the one of what stands in for WASI, and the one of its start.
+const MAX_MEMORIES_PER_COMPONENT: u32 = 3;
 /// Guests that recurse overflow this, not the thread, which has 4 MiB.
 const MAX_WASM_STACK: usize = 512 << 10;
 
@@ -26,7 +28,7 @@ pub fn engine(limits: &Limits) -> Result<Engine, PluginError> {
         .total_memories(MAX_INSTANCES * 2)
         .total_tables(MAX_INSTANCES * 4)
         .max_core_instances_per_component(MAX_CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(2)
+        .max_memories_per_component(MAX_MEMORIES_PER_COMPONENT)
         .max_tables_per_component(8)
         .max_memory_size(limits.max_memory_bytes)
         .table_elements(20_000)

@@ -28,6 +28,7 @@ mod exact_bytes;
 mod hostile_guests;
 mod hostile_receivers;
 mod in_doubt;
+mod js_plugin;
 mod keys;
 mod limits;
 mod neighbours;
