@@ -17,6 +17,7 @@ mod cluster_model;
 mod cluster_outages;
 mod cluster_presence;
 mod cluster_restarts;
+mod compatibility;
 mod conformance;
 mod crashes;
 mod database_file;
