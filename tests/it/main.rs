@@ -40,6 +40,7 @@ mod ordering;
 mod pauses;
 mod plain_sql;
 mod plugin_files;
+mod plugin_fuzz;
 mod plugins;
 mod presence;
 mod presence_announcer;
