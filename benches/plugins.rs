@@ -27,6 +27,21 @@ const LIMITS: Limits = Limits {
 /// A configured message with three fields: what a tenant would set up for its support channel.
 const SLACK_CONFIG: &str = r##"{"channel":"#support","templates":{"call.incoming":{
     "title":"Call from {caller}","text":"<https://crm.example/{/customer/id}|Open>","fields":["queue","call_id","event.user"]}}}"##;
+/// The same message, as a tenant would write it.
+const SCRIPT: &str = r##"export function transform(event) {
+  const call = event.data;
+  const fields = ["queue", "call_id"].map((name) => ({ type: "mrkdwn", text: `*${name}*\n${call[name]}` }));
+  return {
+    channel: "#support",
+    text: `Call from ${call.caller}`,
+    blocks: [
+      { type: "header", text: { type: "plain_text", text: `Call from ${call.caller}`, emoji: true } },
+      { type: "section", text: { type: "mrkdwn", text: `<https://crm.example/${call.customer.id}|Open>` } },
+      { type: "section", fields: [...fields, { type: "mrkdwn", text: `*User*\n${event.user}` }] },
+      { type: "context", elements: [event.type, event.id, event.tenant].map((text) => ({ type: "mrkdwn", text })) },
+    ],
+  };
+}"##;
 const MATCH_CONFIG: &str = r#"{"all":[{"pointer":"/queue","eq":"sales"},{"pointer":"/wait_s","gte":30}]}"#;
 /// 300 bytes. The last of them has to be read for each of the conditions above.
 const DATA: &str = r#"{"call_id":"c-01JD8YQ7ZC2M4N6P8R0T","caller":"+49 30 1234567","callee":"+49 30 7654321","customer":{"id":4711,"name":"Ada Lovelace","tier":"gold","since":"2019-04-01"},"tags":["new","eu","vip"],"trunk":"pbx-1/sip-7","recorded":true,"language":"de","skills":["billing","sales"],"queue":"sales","wait_s":45}"#;
@@ -54,20 +69,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut matching = component("match.wasm", MATCH_CONFIG)?;
     // No condition, so it answers at once: what is left is the crossing of the event.
     let mut empty = component("match.wasm", "{}")?;
+    let mut js = component("js.wasm", &serde_json::json!({ "script": SCRIPT }).to_string())?;
 
     let written = native_slack.transform(&theirs, &to).map_err(|failure| failure.message)?;
     assert_eq!(slack.call(&event)?, Some("application/json".len() + written.body_text().map_or(0, str::len)));
     assert_eq!(native_match.matches(&theirs, &to), Ok(true));
     assert_eq!(matching.call(&event)?, Some(0));
 
-    let mut variants: [Variant; 5] = [
+    assert!(js.call(&event)?.is_some_and(|bytes| bytes > 500));
+
+    let mut variants: [Variant; 6] = [
         ("slack native", Box::new(|| drop(black_box(native_slack.transform(black_box(&theirs), &to))))),
         ("slack component", Box::new(|| drop(black_box(slack.call(black_box(&event)))))),
         ("match native", Box::new(|| drop(black_box(native_match.matches(black_box(&theirs), &to))))),
         ("match component", Box::new(|| drop(black_box(matching.call(black_box(&event)))))),
+        ("js component", Box::new(|| drop(black_box(js.call(black_box(&event)))))),
         ("empty call", Box::new(|| drop(black_box(empty.call(black_box(&event)))))),
     ];
-    let mut times = [const { Vec::<f64>::new() }; 5];
+    let mut times = [const { Vec::<f64>::new() }; 6];
     for _ in 0..ROUNDS {
         for ((_, call), times) in variants.iter_mut().zip(&mut times) {
             let start = Instant::now();
