@@ -1,6 +1,7 @@
 //! What the last events came to on this node's sockets: kept in memory, for whoever asks why something was not seen.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
 };
@@ -24,7 +25,7 @@ pub struct SocketTrace {
     /// Connections of this node that it was queued for.
     pub connections: usize,
     pub plugins: Vec<Applied>,
-    pub reason: Option<String>,
+    pub reason: Option<Cow<'static, str>>,
 }
 
 impl SocketTrace {
@@ -36,11 +37,12 @@ impl SocketTrace {
 
     fn count(&mut self, connections: usize) {
         self.connections = connections;
-        self.reason = (connections == 0).then(|| "no connection of this node may see it and asked for it".to_owned());
+        self.reason =
+            (connections == 0).then_some(Cow::Borrowed("no connection of this node may see it and asked for it"));
     }
 
     pub fn ended(state: &'static str, plugins: Vec<Applied>, reason: String) -> Self {
-        Self { state, connections: 0, plugins, reason: Some(reason) }
+        Self { state, connections: 0, plugins, reason: Some(reason.into()) }
     }
 }
 

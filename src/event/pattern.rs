@@ -63,7 +63,9 @@ impl Patterns {
     /// # Errors
     /// The first text that is no pattern, or too many of them.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
-        let patterns = texts.into_iter().map(Pattern::parse).collect::<Result<Vec<_>, _>>()?;
+        let mut patterns = texts.into_iter().map(Pattern::parse).collect::<Result<Vec<_>, _>>()?;
+        // Kept for as long as a connection lives.
+        patterns.shrink_to_fit();
         if patterns.len() > Self::MAX {
             return Err(format!("{} patterns are too many: at most {}", patterns.len(), Self::MAX));
         }

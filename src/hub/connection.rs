@@ -1,11 +1,11 @@
 //! One connection as the hub sees it: who looks, at what, and the bounded outbox between the hub and the session.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{Frame, Outbox, Routing};
 use crate::event::{Patterns, SessionId, TenantId, UserId, now_ms};
@@ -69,7 +69,14 @@ pub struct Connection {
     live: AtomicBool,
     /// Seconds since the Unix epoch.
     joined_s: i64,
-    close: watch::Sender<Option<Close>>,
+    end: Arc<Ending>,
+}
+
+/// Whether a connection is to end: asked for by the hub's end, once, and waited for by the session's.
+#[derive(Default)]
+struct Ending {
+    close: OnceLock<Close>,
+    asked: Notify,
 }
 
 /// What a connection gets, by the token it came with and by its own wish.
@@ -93,7 +100,7 @@ impl Default for Filter {
 pub struct Mailbox(Arc<Outbox>);
 
 /// The session's end: whether it is to close.
-pub struct Closing(watch::Receiver<Option<Close>>);
+pub struct Closing(Arc<Ending>);
 
 impl Connection {
     pub(super) fn new(
@@ -104,12 +111,13 @@ impl Connection {
         max_queue_bytes: usize,
         queued_of_tenant: Arc<AtomicUsize>,
     ) -> (Self, Mailbox, Closing) {
-        let (close, closed) = watch::channel(None);
+        let end = Arc::<Ending>::default();
         let outbox = Arc::new(Outbox::new(max_queue_bytes, queued_of_tenant));
         let mailbox = Mailbox(outbox.clone());
         let (filter, live) = (Mutex::new(filter), AtomicBool::new(true));
-        let connection = Self { id, tenant, viewer, filter, outbox, live, joined_s: now_ms() / 1000, close };
-        (connection, mailbox, Closing(closed))
+        let closing = Closing(end.clone());
+        let connection = Self { id, tenant, viewer, filter, outbox, live, joined_s: now_ms() / 1000, end };
+        (connection, mailbox, closing)
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -157,7 +165,7 @@ impl Connection {
 
     /// Queues a frame, or closes the connection as a slow consumer when its queue is full: nothing is dropped in silence.
     pub(super) fn push(&self, frame: Frame) {
-        if self.close.borrow().is_some() {
+        if self.end.close.get().is_some() {
             return;
         }
         if self.outbox.push(frame).is_err() {
@@ -167,13 +175,9 @@ impl Connection {
 
     /// Asks the session to end; the first reason stays.
     pub fn close(&self, close: Close) {
-        self.close.send_if_modified(|current| {
-            let first = current.is_none();
-            if first {
-                *current = Some(close);
-            }
-            first
-        });
+        if self.end.close.set(close).is_ok() {
+            self.end.asked.notify_waiters();
+        }
     }
 }
 
@@ -200,12 +204,15 @@ impl Mailbox {
 }
 
 impl Closing {
-    /// Waits until somebody asks for the end. The connection must be kept alive meanwhile.
-    pub async fn closed(&mut self) -> Close {
-        match self.0.wait_for(Option::is_some).await {
-            Ok(close) => close.clone().unwrap_or(Close { code: 1001, reason: "gone", after_ms: None }),
-            // The hub's end is gone: nothing will ever come.
-            Err(_) => Close { code: 1001, reason: "gone", after_ms: None },
+    /// Waits until somebody asks for the end. The connection must be kept alive meanwhile: nobody else asks.
+    pub async fn closed(&self) -> Close {
+        loop {
+            // Before the look: whoever asks after it wakes this one.
+            let asked = self.0.asked.notified();
+            if let Some(close) = self.0.close.get() {
+                return close.clone();
+            }
+            asked.await;
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::http::Problem;
 pub async fn echo(State(sockets): State<Sockets>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let upgrade = Upgrade::read(&mut parts)?;
-    Ok(sockets.upgraded(upgrade, None, usize::MAX, |_, transport| run(transport)))
+    Ok(sockets.upgraded(upgrade, None, usize::MAX, run))
 }
 
 async fn run(mut transport: Transport) {

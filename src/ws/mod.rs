@@ -147,10 +147,16 @@ impl Sockets {
     }
 
     fn accept(&self, upgrade: Upgrade, offer: Offer, who: Who, max_message: usize) -> Response {
-        let (protocol, wish) = (offer.protocol(), offer.wish);
-        self.upgraded(upgrade, protocol, max_message, async move |sockets: Self, transport| {
-            Session::run(&sockets.0, who, wish, transport).await;
-        })
+        let (response, transport) = self.answer(upgrade, offer.protocol(), max_message);
+        let (parts, wish) = (self.0.clone(), offer.wish);
+        // In a place of its own: what a connection needs until it is open, it is not to hold while it is idle.
+        let opened = Box::pin(async move { Session::open(parts, who, wish, transport.await?).await });
+        self.0.sessions.spawn(async move {
+            if let Some(session) = opened.await {
+                session.run().await;
+            }
+        });
+        response
     }
 
     /// A browser cannot read a status.
@@ -159,29 +165,40 @@ impl Sockets {
             return Err(problem);
         }
         let end = End::Close(handshake::close_of(&problem));
-        let run = |_, transport: Transport| transport.end(end);
+        let run = |transport: Transport| transport.end(end);
         Ok(self.upgraded(upgrade, offer.protocol(), MAX_VISITOR_MESSAGE, run))
     }
 
     /// Answers a handshake; what runs then is waited for by a stop.
-    fn upgraded<F>(
+    fn upgraded<F: Future<Output = ()> + Send + 'static>(
         &self,
         upgrade: Upgrade,
         protocol: Option<&'static str>,
         max_message: usize,
-        run: impl FnOnce(Self, Transport) -> F + Send + 'static,
-    ) -> Response
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (response, stream) = upgrade.accept(protocol);
-        let sockets = self.clone();
+        run: impl FnOnce(Transport) -> F + Send + 'static,
+    ) -> Response {
+        let (response, transport) = self.answer(upgrade, protocol, max_message);
         self.0.sessions.spawn(async move {
-            let Some(stream) = stream.await else { return };
-            let max_message = sockets.0.config.max_message_bytes.min(max_message);
-            let transport = Transport::new(stream, max_message, &sockets.0.config);
-            run(sockets, transport).await;
+            if let Some(transport) = transport.await {
+                run(transport).await;
+            }
         });
         response
+    }
+
+    /// Answers a handshake; the WebSocket comes once the answer is out. None: the client has gone meanwhile.
+    fn answer(
+        &self,
+        upgrade: Upgrade,
+        protocol: Option<&'static str>,
+        max_message: usize,
+    ) -> (Response, impl Future<Output = Option<Transport>> + Send + use<>) {
+        let (response, stream) = upgrade.accept(protocol);
+        let parts = self.0.clone();
+        let transport = async move {
+            let max_message = parts.config.max_message_bytes.min(max_message);
+            Some(Transport::new(stream.await?, max_message, &parts.config))
+        };
+        (response, transport)
     }
 }

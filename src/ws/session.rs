@@ -1,6 +1,6 @@
 //! One socket's life: welcome, frames out, messages in, pings, the token's end, and the close.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use serde_json::Value;
 
@@ -18,13 +18,14 @@ use super::{
     wire::{Opcode, Said, encode},
 };
 use crate::{
+    broadcaster::Stay,
     event::Draft,
     http::Problem,
     hub::{Closing, Frame, Position},
 };
 
-pub struct Session<'a> {
-    parts: &'a SocketParts,
+pub struct Session {
+    parts: Arc<SocketParts>,
     who: Who,
     transport: Transport,
     feed: Feed,
@@ -38,21 +39,27 @@ pub struct Session<'a> {
     expiry: Expiry,
     pace: Pace,
     letters: Letters,
+    stay: Stay,
 }
 
-impl<'a> Session<'a> {
-    pub async fn run(parts: &'a SocketParts, who: Who, wish: Wish, transport: Transport) {
-        // What happens once, or seldom, has a place of its own: an idle connection holds none of it.
-        let seat = match Box::pin(Seat::take(&parts.api, &parts.config, &who, wish)).await {
+impl Session {
+    /// Takes a place among the tenant's connections and says welcome. None: it has ended already.
+    ///
+    /// In a box: a future that it is moved into keeps room for each place where it was.
+    pub async fn open(parts: Arc<SocketParts>, who: Who, wish: Wish, transport: Transport) -> Option<Box<Self>> {
+        let seat = match Seat::take(&parts.api, &parts.config, &who, wish).await {
             Ok(seat) => seat,
-            Err(problem) => return Box::pin(transport.end(End::Close(close_of(&problem)))).await,
+            Err(problem) => {
+                transport.end(End::Close(close_of(&problem))).await;
+                return None;
+            }
         };
         let (welcome, pace) = (seat.welcome(&who, &parts.config), Pace::of(&who));
         let Seat { feed, closing, gap, waiting, stay } = seat;
         let letters = Letters::new(feed.connection.viewer.user().cloned(), waiting, feed.covered_from());
         let now = Instant::now();
         let (next_ping, expiry) = (now + parts.config.ping_interval, Expiry::of(&who, now));
-        let mut session = Self {
+        let mut session = Box::new(Self {
             parts,
             who,
             transport,
@@ -65,19 +72,31 @@ impl<'a> Session<'a> {
             expiry,
             pace,
             letters,
-        };
-        let end = match Box::pin(session.begin(welcome, gap)).await {
-            Ok(()) => session.serve().await,
-            Err(end) => end,
-        };
-        let Self { transport, feed, mut letters, .. } = session;
+            stay,
+        });
+        match session.begin(welcome, gap).await {
+            Ok(()) => Some(session),
+            Err(end) => {
+                session.leave(end).await;
+                None
+            }
+        }
+    }
+
+    /// Lives until the end. What happens once, or seldom, has a place of its own: an idle connection holds none of it.
+    pub async fn run(mut self: Box<Self>) {
+        let end = self.serve().await;
+        Box::pin(self.leave(end)).await;
+    }
+
+    async fn leave(self: Box<Self>, end: End) {
+        let Self { parts, transport, feed, mut letters, stay, .. } = *self;
         if matches!(end, End::Closed) {
-            let closed = letters.closed_cleanly(transport.written(), &parts.api.presence.mail, &feed.connection);
-            Box::pin(closed).await;
+            letters.closed_cleanly(transport.written(), &parts.api.presence.mail, &feed.connection).await;
         }
         transport.hold();
-        Box::pin(Seat::leave(&parts.api, feed, letters.confirmed(), stay)).await;
-        Box::pin(transport.end(end)).await;
+        Seat::leave(&parts.api, feed, letters.confirmed(), stay).await;
+        transport.end(end).await;
     }
 
     async fn begin(&mut self, welcome: String, gap: Option<Frame>) -> Result<(), End> {
