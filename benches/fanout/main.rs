@@ -80,7 +80,9 @@ async fn measure(parts: &[String]) -> anyhow::Result<u64> {
             }
         }
         if wants("stalled") {
-            report.add_stalled(stall::trial().await?);
+            for pair in stall::trial().await? {
+                report.add_stalled(pair);
+            }
         }
     }
     report.print();

@@ -124,7 +124,7 @@ impl Report {
         at_most("KiB an idle connection", self.idle(Kind::Jackfield), TARGET_IDLE_KIB);
         at_most(
             "p99 beside a stalled reader, to without",
-            stalled(|s| s.with.p99_ms) / stalled(|s| s.without.p99_ms),
+            stalled(|s| s.with.p99_ms / s.without.p99_ms),
             TARGET_STALLED_RATIO,
         );
         at_most("KiB that the stalled reader costs", stalled(|s| s.cost_kib), TARGET_STALLED_KIB);

@@ -13,7 +13,7 @@ use super::{
     publishers::Publisher,
     subscribers::{Audience, connect},
     systems::{Door, Kind, System},
-    trial::{Figures, STEADY, SUBSCRIBERS, steady},
+    trial::{Figures, SUBSCRIBERS, steady},
     until,
 };
 
@@ -23,7 +23,10 @@ const USER: &str = "stalled";
 /// fill the kernel's buffers, and the pause between those that follow.
 const EXTRA_BYTES: usize = 16 * 1024;
 const AHEAD: usize = 320;
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(20);
+/// Few enough that the machine has room: what the stalled reader costs the others is not to drown in their own queues.
+const WRITES: (u32, usize) = (20, 1);
+const PAIRS: usize = 5;
 const EXTRA_FOR: Duration = Duration::from_millis(3400);
 const WARM_UP: usize = 2000;
 /// As little as the kernel gives.
@@ -41,9 +44,11 @@ pub struct Stalled {
     pub cost_kib: f64,
 }
 
+/// Pairs of windows on one system, which of the two comes first in turn: what drifts meanwhile is in both.
+///
 /// # Errors
-/// When the trial cannot be run, or the reader was not closed in the end.
-pub async fn trial() -> anyhow::Result<Stalled> {
+/// When the trial cannot be run, or a reader was not closed in the end.
+pub async fn trial() -> anyhow::Result<Vec<Stalled>> {
     let system = System::start(Kind::Jackfield).await?;
     let mut audience = Audience::new(system.door);
     audience.join(SUBSCRIBERS - 1).await?;
@@ -52,13 +57,27 @@ pub async fn trial() -> anyhow::Result<Stalled> {
     let door = system.door;
     tokio::task::spawn_blocking(move || publish_extra(door, WARM_UP, Duration::ZERO)).await??;
     spawn_local(read(connect(system.door, USER, None).await?));
-    let (without, most_without) = load(&system, &audience).await?;
+    let mut pairs = Vec::with_capacity(PAIRS);
+    for n in 0..PAIRS {
+        let (without, with) = if n % 2 == 0 {
+            let without = load(&system, &audience).await?;
+            (without, beside_stalled(&system, &audience).await?)
+        } else {
+            let with = beside_stalled(&system, &audience).await?;
+            (load(&system, &audience).await?, with)
+        };
+        pairs.push(Stalled { without: without.0, with: with.0, cost_kib: with.1 - without.1 });
+    }
+    Ok(pairs)
+}
+
+async fn beside_stalled(system: &System, audience: &Audience) -> anyhow::Result<(Figures, f64)> {
     let mut stalled = connect(system.door, USER, Some(RECEIVE_BUFFER)).await?;
-    let (with, most_with) = load(&system, &audience).await?;
+    let load = load(system, audience).await?;
     let mut rest = Vec::new();
     let closed = timeout(PATIENCE, stalled.read_to_end(&mut rest)).await.is_ok();
     ensure!(closed && memmem::find(&rest, CLOSED).is_some(), "the stalled reader was not closed as a slow consumer");
-    Ok(Stalled { without, with, cost_kib: most_with - most_without })
+    Ok(load)
 }
 
 /// The figures of the others, and the most memory that the system had meanwhile, KiB.
@@ -66,7 +85,7 @@ async fn load(system: &System, audience: &Audience) -> anyhow::Result<(Figures, 
     let door = system.door;
     let extra = thread::spawn(move || publish_extra(door, AHEAD, EXTRA_FOR));
     let mut most: f64 = 0.0;
-    let figures = steady(system, audience, STEADY);
+    let figures = steady(system, audience, WRITES);
     tokio::pin!(figures);
     let figures = loop {
         tokio::select! {

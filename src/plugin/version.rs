@@ -151,6 +151,8 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// A warm instance alone on the calling thread: what the benchmarks time.
 pub struct Bench {
+    version: Arc<Version>,
+    config: String,
     instance: Instance,
 }
 
@@ -158,7 +160,17 @@ impl Bench {
     /// # Errors
     /// [`PluginError`].
     pub fn new(wasm: &[u8], config: &str, limits: Limits) -> Result<Self, PluginError> {
-        Ok(Self { instance: Version::here(wasm, limits)?.instantiate(config)? })
+        let version = Arc::new(Version::here(wasm, limits)?);
+        Ok(Self { instance: version.instantiate(config)?, config: config.to_owned(), version })
+    }
+
+    /// Another instance of the same version and configuration.
+    ///
+    /// # Errors
+    /// [`PluginError`].
+    pub fn fresh(&self) -> Result<Self, PluginError> {
+        let (version, config) = (self.version.clone(), self.config.clone());
+        Ok(Self { instance: version.instantiate(&config)?, config, version })
     }
 
     /// Calls the plugin once and returns the bytes it emitted, 0 for a pass, or nothing for a drop.

@@ -1,9 +1,13 @@
-//! What a plugin call costs: the stock plugins as components beside the same code native, warm, on one thread.
+//! What plugins cost: calls of the stock plugins as components beside the same code native, warm, on one thread; instances;
+//! and, of a server in a process of its own, an upload and a start with many plugins.
 //!
-//! `cargo bench --bench plugins` after `scripts/setup`, which builds `plugins/dist`. It prints figures and judges none.
+//! `scripts/bench plugins` after `scripts/setup`, which builds `plugins/dist`. It prints figures and judges none.
 //!
 //! All variants take turns within each round, so that a busy machine slows them alike; a figure is the median of the
 //! rounds, and the least is beside it.
+
+mod instances;
+mod server;
 
 use std::{env, error::Error, fs, hint::black_box, path::Path, time::Duration, time::Instant};
 
@@ -105,7 +109,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let ratio = |at: usize| times[1][at] / times[0][at];
     println!("{:<16} {:>10.2} {:>10.2}", "slack ratio", ratio(ROUNDS / 2), ratio(0));
-    Ok(())
+    drop(variants);
+    instances::measure("slack", &mut slack, &event)?;
+    instances::measure("js", &mut js, &event)?;
+    server::measure(&dist.join("slack.wasm"))
 }
 
 fn event() -> Result<Event, Box<dyn Error>> {
