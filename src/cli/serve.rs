@@ -22,6 +22,9 @@ const DEV_TOKEN_S: i64 = 24 * 3600;
 /// Receivers of somebody who tries things out run on the same machine.
 const DEV_ALLOW_NETS: &str = "127.0.0.0/8,::1/128";
 
+/// Plugins are tried on the runtime's blocking threads: well more than they may take.
+const STACK_BYTES: usize = 4 << 20;
+
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Make a secret if none is set, print a token, and let webhooks reach this machine
@@ -58,7 +61,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         return usage_errors(&[mistake]);
     }
     raise_open_files();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return unavailable(&format!("the runtime cannot start: {error}")),
     };

@@ -29,7 +29,7 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::COMPONENT_MODEL)
     .difference(WasmFeatures::GC_TYPES);
 /// Guests that recurse overflow this, not the thread, which has 4 MiB.
-const MAX_WASM_STACK: usize = 512 << 10;
+const MAX_WASM_STACK: usize = 1 << 20;
 
 /// # Errors
 /// When the machine cannot give the address space that the pool reserves.

@@ -186,12 +186,12 @@ pub fn kill(pid: u32) {
     assert!(status.success(), "the child was there");
 }
 
-/// A component of more than half a megabyte serves at once with code that was made quickly; the better code takes its
+/// A component of more than four megabytes serves at once with code that was made quickly; the better code takes its
 /// place while events flow.
 #[tokio::test]
 async fn a_large_component_serves_before_its_code_is_optimised() {
     let server = Server::start().await;
-    let ballast = format!(r#"(core module (memory 16) (data (i32.const 0) "{}"))"#, "x".repeat(600 << 10));
+    let ballast = format!(r#"(core module (memory 80) (data (i32.const 0) "{}"))"#, "x".repeat(5 << 20));
     let receiver = Receiver::start().await;
     server.install("large", &transformer("1").carrying(ballast).bytes()).await;
     server.webhook_with("acme", &receiver.url(), json!({"chain": [{"plugin": "shared/large"}]})).await;

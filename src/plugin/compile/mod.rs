@@ -6,7 +6,7 @@
 //! [`cache`] keeps what came out, authenticated, so that a start compiles nothing again.
 //!
 //! Two tiers: the full one takes seconds for a component of megabytes, so that one is compiled quickly first, serves, and
-//! its better code takes the place later ([`Compiler::improve`]). Both do the same to every event.
+//! its better code takes the place later ([`Compiler::improve`]). Both do the same to every event that keeps well inside its limits.
 //!
 //! Guarantees: code is loaded only if this process or a child of it made it, or one of its kind before it, as the cache's
 //! key proves. Deliberately absent: what a version is, and when it serves; instances, which only the server makes.
@@ -36,8 +36,9 @@ pub use cache::{Cache, CacheKey};
 pub use child::{Order, run as run_order};
 use queue::Queue;
 
-/// Components larger than this are compiled quickly first: the full tier takes a second for each megabyte or so.
-const QUICK_ABOVE_BYTES: usize = 512 << 10;
+/// Components larger than this are compiled quickly first: the full tier takes a second for each megabyte or so. Quick code is
+/// several times slower and takes more stack, so it is not for what is optimised in two or three seconds, as QuickJS is.
+const QUICK_ABOVE_BYTES: usize = 4 << 20;
 /// Compiled code of the largest component, with room.
 const MAX_ARTIFACT_BYTES: usize = 256 << 20;
 
