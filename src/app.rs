@@ -21,6 +21,7 @@ use nodes::{Nodes, Online};
 
 use crate::{
     broadcaster::{Broadcaster, DOUBTFUL, Parts, Relay, SocketTraces},
+    bus::Control,
     config::{Config, PluginConfig, WebhookConfig},
     http::{self, Api, ApiParts, Readiness, Tokens},
     hub::{Close, Hub},
@@ -185,7 +186,12 @@ impl App {
             )),
             tokio::spawn(nodes::put_out(revocations.clone(), hub.clone(), stop_background.clone())),
             tokio::spawn(folder.watch(stop_background.clone())),
-            tokio::spawn(tell_openings(openings_received, deliverer.notices.clone(), stop_background.clone())),
+            tokio::spawn(tell_openings(
+                openings_received,
+                (plugins.clone(), relay.clone()),
+                deliverer.notices.clone(),
+                stop_background.clone(),
+            )),
             tokio::spawn(broadcaster.clone().run_notices(notices_received, stop_background.clone())),
             tokio::spawn(socket_chains.clone().keep_fresh(stop_background.clone())),
             tokio::spawn(plugins.clone().keep_fresh(stop_background.clone())),
@@ -297,9 +303,23 @@ impl App {
 }
 
 /// Tells tenants of plugins that rest from now on, until the server stops.
-async fn tell_openings(mut openings: mpsc::Receiver<Opened>, notices: Notices, stopping: CancellationToken) {
+async fn tell_openings(
+    mut openings: mpsc::Receiver<Opened>,
+    (plugins, relay): (Arc<Plugins>, Arc<Relay>),
+    notices: Notices,
+    stopping: CancellationToken,
+) {
     while let Some(Some(opened)) = stopping.run_until_cancelled(openings.recv()).await {
-        let Opened { tenant, plugin, version, failure } = opened;
+        let rolled_back = plugins.roll_back(&opened).await;
+        let Opened { tenant, plugin, version, mut failure } = opened;
+        match rolled_back {
+            Ok(None) => {}
+            Ok(Some(before)) => {
+                failure.message = format!("{}; version {before} serves again", failure.message);
+                relay.tell(Control::Plugins { tenant_id: tenant.to_string() }).await;
+            }
+            Err(error) => warn!(%tenant, "plugin {plugin} was not rolled back from version {version}: {error}"),
+        }
         // Full: the journal has it.
         let _ = notices.try_send(Notice::PluginRests { tenant, plugin, version, failure });
     }

@@ -5,6 +5,7 @@ CREATE TABLE jf_plugins (
     name           TEXT   COLLATE "C" NOT NULL,
     last_version   BIGINT NOT NULL,
     active_version BIGINT,
+    fallback       BIGINT,                        -- serves again when the active one rests; NULL: nothing does
     generation     BIGINT NOT NULL,               -- grows with each change: nodes follow it
     deleted_ms     BIGINT,
     PRIMARY KEY (tenant_id, name)

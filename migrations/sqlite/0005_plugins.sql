@@ -5,6 +5,7 @@ CREATE TABLE jf_plugins (
     name           TEXT    NOT NULL,
     last_version   INTEGER NOT NULL,
     active_version INTEGER,
+    fallback       INTEGER,                       -- serves again when the active one rests; NULL: nothing does
     generation     INTEGER NOT NULL,               -- grows with each change: nodes follow it
     deleted_ms     INTEGER,
     PRIMARY KEY (tenant_id, name)

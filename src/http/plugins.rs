@@ -22,7 +22,7 @@ use super::{
 use crate::{
     bus::Control,
     event::Invalid,
-    plugin::{PluginError, PluginInfo, PluginName},
+    plugin::{PluginError, PluginInfo, PluginName, Serving},
 };
 
 /// In which a component must have come.
@@ -52,10 +52,10 @@ pub async fn upload(
     request: Request,
 ) -> Result<Response, Problem> {
     let name = own(&name)?;
-    let activate = wants_active(query.as_deref())?;
+    let serving = wanted(query.as_deref())?;
     let _admission = api.plugins.admit(&who.tenant).await?;
     let wasm = component(request, api.plugins.limits().max_size_bytes).await?;
-    let uploaded = api.plugins.upload(&who.tenant, &name, wasm, activate).await?;
+    let uploaded = api.plugins.upload(&who.tenant, &name, wasm, serving).await?;
     tell(&api, &who).await;
     let status = if uploaded.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(uploaded)).into_response())
@@ -72,9 +72,10 @@ pub async fn choose(
     let mut fields = body.fields()?;
     let version = fields.number("version", 1..=u64::from(u32::MAX));
     let version = fields.require("version", version);
+    let roll_back = fields.optional("roll_back", "`true` or `false`").unwrap_or(false);
     fields.finish()?;
     let version = version.and_then(|version| u32::try_from(version).ok()).unwrap_or_default();
-    match api.plugins.choose(&who.tenant, &name, version).await {
+    match api.plugins.choose(&who.tenant, &name, version, roll_back).await {
         Err(PluginError::Unknown(_)) => return Err(no_such(&name)),
         Err(PluginError::Gone { .. }) => {
             return Err(Problem::not_found(format!(
@@ -136,17 +137,21 @@ fn own(name: &str) -> Result<PluginName, Problem> {
     Ok(parsed.map_err(|why| Invalid::field("name", why))?)
 }
 
-fn wants_active(query: Option<&str>) -> Result<bool, Problem> {
-    let mut activate = true;
+fn wanted(query: Option<&str>) -> Result<Serving, Problem> {
+    let mut serving = Serving { activate: true, roll_back: false };
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        activate = match (&*name, &*value) {
-            ("activate", "true") => true,
-            ("activate", "false") => false,
-            ("activate", _) => return Err(Invalid::field("activate", "must be `true` or `false`").into()),
+        let wanted = match &*name {
+            "activate" => &mut serving.activate,
+            "roll_back" => &mut serving.roll_back,
             _ => return Err(Invalid::field(&*name, "is not a parameter of an upload").into()),
         };
+        *wanted = match &*value {
+            "true" => true,
+            "false" => false,
+            _ => return Err(Invalid::field(&*name, "must be `true` or `false`").into()),
+        };
     }
-    Ok(activate)
+    Ok(serving)
 }
 
 /// The body, read no further than a component may be long.

@@ -39,6 +39,8 @@ pub struct PluginDetails {
     #[serde(flatten)]
     pub plugin: PluginInfo,
     pub versions: Vec<VersionInfo>,
+    /// Serves again when the active one fails too often; none: nothing does.
+    pub rolls_back_to: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,7 +84,8 @@ impl Plugins {
             created_at: rfc3339_ms(row.created_ms),
         };
         let versions = rows.into_iter().map(shown).collect();
-        Ok(Some(PluginDetails { plugin: info, versions }))
+        let row = self.store.plugin(plugin.id.owner_text(), plugin.id.bare()).await?;
+        Ok(Some(PluginDetails { plugin: info, versions, rolls_back_to: row.and_then(|row| row.fallback) }))
     }
 }
 

@@ -60,7 +60,7 @@ pub use reload::PluginFolder;
 pub use run::{Applied, Rendered, socket_data};
 pub use secrets::{PluginSecrets, PutSecretError, SecretInfo};
 pub use socket_chains::{PutChainError, SocketChains};
-pub use uploads::{UploadError, Uploaded};
+pub use uploads::{Serving, UploadError, Uploaded};
 pub use version::Bench;
 
 /// Bounds of one plugin's instance and call.

@@ -182,6 +182,7 @@ impl Plugins {
             sha256,
             wasm,
             activate: true,
+            roll_back: false,
             quota: None,
             keep: STORED_VERSIONS,
             dispensable: self.dispensable(id).await?,

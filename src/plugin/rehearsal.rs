@@ -1,7 +1,7 @@
 //! Rehearsing: what a version would answer. A fresh instance under the server's own limits, and nothing is sent, stored or
 //! counted. The command line rehearses a file, the server a version that it holds.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
@@ -61,6 +61,7 @@ pub fn rehearse(
 /// A component on its own, loaded as a server loads it.
 pub struct Rehearsal {
     version: Version,
+    secrets: Arc<Bound>,
 }
 
 impl Rehearsal {
@@ -69,7 +70,13 @@ impl Rehearsal {
     /// # Errors
     /// [`PluginError`], which says what to do about the component.
     pub fn load(wasm: &[u8], limits: Limits) -> Result<Self, PluginError> {
-        Ok(Self { version: Version::here(wasm, limits)? })
+        Ok(Self { version: Version::here(wasm, limits)?, secrets: Arc::default() })
+    }
+
+    /// Lets the plugin read these values.
+    #[must_use]
+    pub fn with_secrets(self, values: BTreeMap<String, Arc<str>>) -> Self {
+        Self { secrets: Arc::new(Bound::of(values)), ..self }
     }
 
     pub fn about(&self) -> &About {
@@ -89,7 +96,7 @@ impl Rehearsal {
     /// # Errors
     /// As [`rehearse`].
     pub fn run(&self, config: &str, to: &Destination, events: &[Event]) -> Result<Vec<Rehearsed>, PluginError> {
-        rehearse(&self.version, (config, &Arc::default()), to, events)
+        rehearse(&self.version, (config, &self.secrets), to, events)
     }
 
     /// What a fresh, configured instance holds.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    Pins, PluginError, PluginId, PluginName, Plugins,
+    Opened, Pins, PluginError, PluginId, PluginName, Plugins,
     admission::Admission,
     registry::{Code, STORED_VERSIONS},
     version::Version,
@@ -19,6 +19,15 @@ use crate::{
 
 /// What one tenant may have.
 const QUOTA: PluginQuota = PluginQuota { plugins: 100, bytes: 512 << 20 };
+
+/// What a new version is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Serving {
+    /// Serve.
+    pub activate: bool,
+    /// Leave it to the version before again, when it fails too often.
+    pub roll_back: bool,
+}
 
 /// An upload, as it was taken.
 #[derive(Debug, Serialize)]
@@ -75,7 +84,7 @@ impl Plugins {
         tenant: &TenantId,
         name: &PluginName,
         wasm: Bytes,
-        activate: bool,
+        Serving { activate, roll_back }: Serving,
     ) -> Result<Uploaded, UploadError> {
         let id = name.of(tenant);
         let size_bytes = wasm.len();
@@ -89,6 +98,7 @@ impl Plugins {
             sha256: version.sha256.clone(),
             wasm,
             activate,
+            roll_back,
             quota: Some(QUOTA),
             keep: STORED_VERSIONS,
             dispensable: self.dispensable(&id).await?,
@@ -123,18 +133,41 @@ impl Plugins {
     ///
     /// # Errors
     /// [`PluginError::Unknown`], [`PluginError::Gone`]: there is no such plugin, or no such version.
-    pub async fn choose(&self, tenant: &TenantId, name: &PluginName, number: u32) -> Result<(), PluginError> {
+    pub async fn choose(
+        &self,
+        tenant: &TenantId,
+        name: &PluginName,
+        number: u32,
+        roll_back: bool,
+    ) -> Result<(), PluginError> {
         let id = name.of(tenant);
         let unknown = || PluginError::Unknown(name.to_string());
         let plugin = self.find(&id).await?.ok_or_else(unknown)?;
         // Compiled before the pointer moves anywhere.
         self.version(&plugin, number).await?;
         let _looks = self.looks_after();
-        if !self.store.set_active_plugin(id.owner_text(), id.bare(), number).await? {
+        if !self.store.set_active_plugin(id.owner_text(), id.bare(), number, roll_back).await? {
             return Err(PluginError::Gone { plugin: id.to_string(), number });
         }
         self.follow(&id).await?.ok_or_else(unknown)?;
         Ok(())
+    }
+
+    /// Lets the version before serve again where the one that rests was activated so; answers its number.
+    ///
+    /// # Errors
+    /// [`PluginError`]: the one that rests goes on being tried.
+    pub async fn roll_back(&self, opened: &Opened) -> Result<Option<u32>, PluginError> {
+        // A shared plugin is the operator's, whatever one tenant's events do to it.
+        let Some(name) = PluginName::parse(&opened.plugin).ok().filter(|name| !name.is_shared()) else {
+            return Ok(None);
+        };
+        let id = name.of(&opened.tenant);
+        let row = self.store.plugin(id.owner_text(), id.bare()).await?;
+        let still = row.filter(|row| row.active.as_ref().is_some_and(|active| active.version == opened.version));
+        let Some(before) = still.and_then(|row| row.fallback) else { return Ok(None) };
+        self.choose(&opened.tenant, &name, before, false).await?;
+        Ok(Some(before))
     }
 
     /// Deletes a tenant's plugin with all its versions; false where there is none. Whether a chain uses it is the

@@ -23,6 +23,8 @@ pub struct NewPluginVersion {
     pub wasm: Bytes,
     /// It is to serve.
     pub activate: bool,
+    /// What served before is to serve again when this one fails too often.
+    pub roll_back: bool,
     /// None: the operator's own.
     pub quota: Option<PluginQuota>,
     /// Versions besides the new one that are kept.
@@ -76,14 +78,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn set_active_plugin(&self, owner: &str, name: &str, version: u32) -> Result<bool, StoreError> {
-        self.write((owner.to_owned(), name.to_owned(), version), |connection, (owner, name, version)| {
+    pub async fn set_active_plugin(
+        &self,
+        owner: &str,
+        name: &str,
+        version: u32,
+        roll_back: bool,
+    ) -> Result<bool, StoreError> {
+        let change = (owner.to_owned(), name.to_owned(), version, roll_back);
+        self.write(change, |connection, (owner, name, version, roll_back)| {
             Box::pin(async move {
                 let change = take_turn(&mut *connection, owner).await?;
                 if !held(&mut *connection, owner).await?.iter().any(|it| it.name == *name && it.version == *version) {
                     return Ok(false);
                 }
-                activate(connection, (owner, name), *version, change).await?;
+                activate(connection, (owner, name), *version, change, *roll_back).await?;
                 Ok(true)
             })
         })
@@ -133,7 +142,7 @@ async fn add(connection: &mut Connection, new: &NewPluginVersion) -> Result<Adde
     let standing = standing(&mut *connection, plugin).await?;
     if let Some(known) = held.iter().find(|it| it.name == new.name && it.sha256 == new.sha256) {
         if new.activate {
-            activate(connection, plugin, known.version, change).await?;
+            activate(connection, plugin, known.version, change, new.roll_back).await?;
         }
         return Ok(AddedVersion::Known(known.version));
     }
@@ -176,7 +185,8 @@ async fn add(connection: &mut Connection, new: &NewPluginVersion) -> Result<Adde
         .and_where(Expr::col("tenant_id").eq(plugin.0))
         .and_where(Expr::col("name").eq(plugin.1));
     if active.is_some() {
-        update.value("active_version", active);
+        // Before the pointer moves: MySQL reads what the columns before it were set to.
+        update.value("fallback", fallback(new.roll_back)).value("active_version", active);
     }
     execute(&update, connection).await?;
     Ok(AddedVersion::New(version))
@@ -291,17 +301,24 @@ async fn activate(
     plugin: (&str, &str),
     version: u32,
     change: i64,
+    roll_back: bool,
 ) -> Result<(), sqlx::Error> {
     let other = Expr::col("active_version").is_null().or(Expr::col("active_version").ne(i64::from(version)));
     let mut update = Query::update();
     update
         .table("jf_plugins")
+        .value("fallback", fallback(roll_back))
         .value("active_version", i64::from(version))
         .value("generation", change)
         .and_where(Expr::col("tenant_id").eq(plugin.0))
         .and_where(Expr::col("name").eq(plugin.1))
         .and_where(other);
     execute(&update, connection).await.map(|_| ())
+}
+
+/// What has served until now, or nothing.
+fn fallback(roll_back: bool) -> Expr {
+    if roll_back { Expr::col("active_version") } else { Expr::val(Option::<i64>::None) }
 }
 
 /// A tenant that makes and deletes plugins under ever new names fills no table.

@@ -17,6 +17,8 @@ pub struct PluginRow {
     /// Grows with each change.
     pub generation: i64,
     pub active: Option<PluginVersionRow>,
+    /// What is to serve again when the active one fails too often.
+    pub fallback: Option<u32>,
 }
 
 /// One version, without its bytes.
@@ -144,7 +146,7 @@ fn plugins() -> SelectStatement {
     let serves = same("tenant_id").and(same("name")).and(Expr::col(("v", "version")).equals(("p", "active_version")));
     let mut select = Query::select();
     select
-        .columns([("p", "tenant_id"), ("p", "name"), ("p", "generation"), ("p", "active_version")])
+        .columns([("p", "tenant_id"), ("p", "name"), ("p", "generation"), ("p", "active_version"), ("p", "fallback")])
         .columns(VERSION_COLUMNS)
         .from_as("jf_plugins", "p")
         .join_as(JoinType::LeftJoin, "jf_plugin_versions", "v", serves)
@@ -161,6 +163,7 @@ fn plugin(row: &Row) -> Result<PluginRow, sqlx::Error> {
             Some(_) => Some(version(row)?),
             None => None,
         },
+        fallback: row.get::<Option<i64>>("fallback")?.and_then(|number| u32::try_from(number).ok()),
     })
 }
 

@@ -212,6 +212,39 @@ async fn a_version_that_traps_again_and_again_rests_until_another_one_serves() {
     assert_eq!(seen["breaker"], "closed", "{seen}");
 }
 
+#[tokio::test]
+async fn a_version_that_was_uploaded_to_be_rolled_back_gives_way_to_the_one_before() {
+    let server = Server::start().await;
+    let upload = async |path: &str, guest: Guest| {
+        server.admin("acme").put_bytes(path, "application/wasm", guest.bytes()).await.expect(201).body
+    };
+    upload("/api/v1/plugins/own", transformer("1")).await;
+    let mut receiver = Receiver::start().await;
+    let chain = json!({"events": ["call.*"], "chain": [{"plugin": "own"}]});
+    let webhook = server.webhook_with("acme", &receiver.url(), chain).await;
+    let mut socket = server.socket("acme", "kim").await;
+    socket.subscribe(&["plugin.*"]).await;
+    upload("/api/v1/plugins/own?roll_back=true", transformer("2").trapping()).await;
+    let shown = server.admin("acme").get("/api/v1/plugins/own").await.expect(200).body;
+    assert_eq!((&shown["active_version"], &shown["rolls_back_to"]), (&json!(2), &json!(1)), "{shown}");
+
+    for n in 0..20 {
+        server.publish("acme", json!({"type": "call.ended", "data": n})).await;
+    }
+    webhook.expect_count("plugin_failed", 20).await;
+    let told = loop {
+        let failed = socket.expect_event("plugin.failed").await;
+        if failed["data"]["code"] == "breaker-open" {
+            break failed;
+        }
+    };
+    assert!(told["data"]["message"].to_string().contains("version 1 serves again"), "{told}");
+    server.publish("acme", json!({"type": "call.hold"})).await;
+    assert_eq!(receiver.expect_delivery().await.json()["version"], "1");
+    let shown = server.admin("acme").get("/api/v1/plugins/own").await.expect(200).body;
+    assert_eq!((&shown["active_version"], &shown["rolls_back_to"]), (&json!(1), &json!(null)), "{shown}");
+}
+
 /// Its own refusals of bad input are a plugin's right, however many they are.
 #[tokio::test]
 async fn a_version_that_refuses_in_its_own_words_does_not_rest() {

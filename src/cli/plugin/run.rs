@@ -8,6 +8,7 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -44,6 +45,9 @@ pub struct RunArgs {
     /// A folder of golden cases [default: `tests` of a project, where no event is given]
     #[arg(long, value_name = "DIR")]
     golden: Option<PathBuf>,
+    /// A secret that the plugin may read
+    #[arg(long = "secret", value_name = "NAME=VALUE", value_parser = secret)]
+    secrets: Vec<(String, Arc<str>)>,
     /// Stay, and do it again whenever a file changes
     #[arg(long, conflicts_with = "json")]
     watch: bool,
@@ -83,6 +87,7 @@ fn once(args: &RunArgs, limits: Limits, golden: Option<&Path>) -> Result<()> {
     let refused = || format!("{} is refused", args.path.display());
     Shape::of(&component).with_context(refused)?;
     let rehearsal = Rehearsal::load(&component, limits).with_context(refused)?;
+    let rehearsal = rehearsal.with_secrets(args.secrets.iter().cloned().collect());
     if let Some(file) = &args.event {
         one_event(args, limits, &rehearsal, file)?;
     }
@@ -139,6 +144,11 @@ fn golden_cases(args: &RunArgs, rehearsal: &Rehearsal, folder: &Path) -> Result<
         println!("{} golden cases passed", outcomes.len());
     }
     Ok(())
+}
+
+fn secret(text: &str) -> Result<(String, Arc<str>), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.into()))
 }
 
 fn read(file: &Path) -> Result<String> {

@@ -20,6 +20,7 @@ fn new(owner: &str, name: &str, wasm: Vec<u8>) -> NewPluginVersion {
         sha256: crate::support::verify::sha256_hex(&wasm),
         wasm: wasm.into(),
         activate: true,
+        roll_back: false,
         quota: Some(ROOMY),
         keep: 100,
         dispensable: Vec::new(),
@@ -58,8 +59,8 @@ async fn no_number_is_given_twice(database: Database) {
         assert_eq!(active(&store, owner, "p").await, Some(1));
         assert_eq!(add(&store, new(owner, "p", vec![2])).await, AddedVersion::Known(2));
         assert_eq!(active(&store, owner, "p").await, Some(2));
-        assert!(store.set_active_plugin(owner, "p", 1).await.expect("the database answers"));
-        assert!(!store.set_active_plugin(owner, "p", 3).await.expect("the database answers"));
+        assert!(store.set_active_plugin(owner, "p", 1, false).await.expect("the database answers"));
+        assert!(!store.set_active_plugin(owner, "p", 3, false).await.expect("the database answers"));
         assert_eq!(active(&store, owner, "p").await, Some(1));
         let before = store.plugin(owner, "p").await.expect("the database answers").expect("it is there").generation;
         assert!(store.delete_plugin(owner, "p").await.expect("the database answers"));
