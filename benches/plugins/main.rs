@@ -111,6 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{:<16} {:>10.2} {:>10.2}", "slack ratio", ratio(ROUNDS / 2), ratio(0));
     drop(variants);
     instances::measure("slack", &mut slack, &event)?;
+    instances::measure("match", &mut matching, &event)?;
     instances::measure("js", &mut js, &event)?;
     server::measure(&dist.join("slack.wasm"))
 }
