@@ -120,8 +120,10 @@ impl Seat {
             let (tenant, user) = (connection.tenant.clone(), user.clone());
             let heard = api.hub.position(&tenant).filter(|(_, is_shared)| *is_shared).map(|(position, _)| position);
             let heard = heard.map(|Position { epoch, offset }| Placed { epoch: epoch.to_string(), offset });
-            let unconfirmed = confirmed.map_or_else(Vec::new, |after| unconfirmed(api, &connection, &user, after));
             let left_here = api.hub.user(&tenant, user.as_str()).0;
+            // Beside another connection of the user nothing waits: what it had not read is not gathered, which may be much.
+            let after = confirmed.filter(|_| left_here == 0);
+            let unconfirmed = after.map_or_else(Vec::new, |after| unconfirmed(api, &connection, &user, after));
             let connection = connection.id.clone();
             let departure = Departure { tenant, user, connection, left_here, heard, unconfirmed };
             api.presence.leave(departure).await;
