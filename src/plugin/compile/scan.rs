@@ -58,6 +58,9 @@ pub fn scan(wasm: &[u8], limits: &Limits) -> Result<(), PluginError> {
     let mut allocations = FuncValidatorAllocations::default();
     let mut parser = Parser::new(0);
     parser.set_features(FEATURES);
+    if !wasm.starts_with(b"\0asm") {
+        return Err(PluginError::NotAComponent("it does not begin as WebAssembly does, with `\\0asm`".to_owned()));
+    }
     // How many components and modules enclose the payload: 1 is the component itself.
     let mut depth = 0;
     for payload in parser.parse_all(wasm) {
