@@ -44,9 +44,10 @@ impl Transform for Discord {
     const NAME: Option<&'static str> = Some("discord");
     const CONFIG_SCHEMA: Option<&'static str> = Some(include_str!("../config.schema.json"));
 
-    fn new(config: Config) -> Result<Self, String> {
+    fn new(mut config: Config) -> Result<Self, String> {
         let color = config.color.as_deref().map(color).transpose()?;
-        let templates = Templates::compile(&config.templates, Dress { style: Style::Markdown, label: ("", "") })?;
+        let dress = Dress { style: Style::Markdown, label: ("", "") };
+        let templates = Templates::compile(std::mem::take(&mut config.templates), dress)?;
         Ok(Self { config, color, templates })
     }
 

@@ -1,6 +1,9 @@
 //! Built-in messages for the types of the event catalogue, so that the plugin is useful without configuration.
 
+use std::cmp::Ordering;
+
 /// A message as a configuration would write it.
+#[derive(Clone, Copy)]
 pub(crate) struct BuiltIn {
     pub(crate) event_type: &'static str,
     pub(crate) title: &'static str,
@@ -12,7 +15,8 @@ pub(crate) struct BuiltIn {
 /// For types that the catalogue does not know.
 pub(crate) const ANY: BuiltIn = BuiltIn { event_type: "*", title: "{event.type}", text: None, fields: None };
 
-pub(crate) const BUILT_IN: &[BuiltIn] = &[
+/// One for each type of the catalogue, sorted as [`find`] looks for them.
+pub(crate) static BUILT_IN: [BuiltIn; 33] = sorted([
     titled("agent.state.changed", "Agent {user_id} is now {state}", &["previous_state", "reason"]),
     titled("agent.login", "Agent {user_id} logged in", &["extension"]),
     titled("agent.logout", "Agent {user_id} logged out", &["extension"]),
@@ -50,7 +54,45 @@ pub(crate) const BUILT_IN: &[BuiltIn] = &[
     titled("webhook.test", "Test of webhook {webhook_id}", &[]),
     worded("webhook.disabled", "Webhook {webhook_id} was disabled", "{reason}", &[]),
     worded("plugin.failed", "Plugin {plugin} failed", "{message}", &["code", "version", "target"]),
-];
+]);
+
+/// Where in [`BUILT_IN`] the message of this type is.
+pub(crate) fn find(event_type: &str) -> Option<usize> {
+    BUILT_IN.binary_search_by(|known| by_length(known.event_type, event_type)).ok()
+}
+
+/// Most types differ in length, and begin alike: few texts have to be compared.
+pub(crate) fn by_length(one: &str, other: &str) -> Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+}
+
+/// By [`by_length`], while the plugin is compiled.
+const fn sorted<const N: usize>(mut all: [BuiltIn; N]) -> [BuiltIn; N] {
+    let mut sorted = 1;
+    while sorted < N {
+        let mut at = sorted;
+        while at > 0 && comes_before(all[at].event_type.as_bytes(), all[at - 1].event_type.as_bytes()) {
+            all.swap(at, at - 1);
+            at -= 1;
+        }
+        sorted += 1;
+    }
+    all
+}
+
+const fn comes_before(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return one.len() < other.len();
+    }
+    let mut at = 0;
+    while at < one.len() {
+        if one[at] != other[at] {
+            return one[at] < other[at];
+        }
+        at += 1;
+    }
+    false
+}
 
 const fn titled(event_type: &'static str, title: &'static str, fields: &'static [&'static str]) -> BuiltIn {
     BuiltIn { event_type, title, text: None, fields: Some(fields) }

@@ -1,6 +1,6 @@
 //! Which template an event type gets, and their texts prepared for one receiver.
 
-use std::cmp::Ordering;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use jackfield_plugin::pick::Picker;
@@ -8,7 +8,7 @@ use jackfield_plugin::template::{self, Place, Template};
 use jackfield_plugin::text::{Prepared, Style};
 use serde::Deserialize;
 
-use crate::catalogue::{ANY, BUILT_IN, BuiltIn};
+use crate::catalogue::{self, ANY, BUILT_IN, BuiltIn, by_length};
 use crate::{Fields, Message, Part};
 
 /// The parts of one message as a configuration writes them; an absent part is the built-in template's.
@@ -31,41 +31,42 @@ pub struct Dress {
 
 /// Every template of a step, by what it is for.
 pub struct Templates {
-    /// Catalogue types and those that the configuration names, sorted [`by_length`].
+    configured: Configured,
+    dress: Dress,
+    /// Types that the configuration names, sorted [`by_length`].
     exact: Vec<(String, Message)>,
     /// What types below a prefix (`call.`) get, longest prefix first.
     below: Vec<(String, Message)>,
     other: Message,
+    /// The built-in ones. Most steps see a few of the catalogue's types, so each is prepared when its type first comes.
+    built_in: Vec<OnceCell<Box<Message>>>,
 }
 
 type Configured = BTreeMap<String, TemplateConfig>;
 
 impl Templates {
-    /// Prepares the built-in messages and those of the configuration.
+    /// Prepares the messages of the configuration.
     ///
     /// # Errors
     /// A pattern that matches nothing, or a text that cannot be taken apart, with its place.
-    pub fn compile(configured: &BTreeMap<String, TemplateConfig>, dress: Dress) -> Result<Self, String> {
-        let mut exact = BTreeMap::new();
+    pub fn compile(configured: BTreeMap<String, TemplateConfig>, dress: Dress) -> Result<Self, String> {
+        let mut exact = Vec::new();
         let mut below = Vec::new();
         for pattern in configured.keys() {
             check_pattern(pattern)?;
             if let Some(prefix) = pattern.strip_suffix('*').filter(|prefix| !prefix.is_empty()) {
-                below.push((prefix.to_owned(), compile(configured, pattern, &ANY, dress)?));
+                below.push((prefix.to_owned(), compile(&configured, pattern, &ANY, dress)?));
             } else if pattern != "*" {
-                exact.insert(pattern.clone(), compile(configured, pattern, built_in(pattern), dress)?);
+                let built_in = catalogue::find(pattern).map_or(&ANY, |at| &BUILT_IN[at]);
+                exact.push((pattern.clone(), compile(&configured, pattern, built_in, dress)?));
             }
         }
         // In order of text, of two prefixes of one type the longer comes later.
         below.reverse();
-        for known in BUILT_IN.iter().filter(|known| !configured.contains_key(known.event_type)) {
-            let pattern = below.iter().map(|(prefix, _)| prefix).find(|prefix| known.event_type.starts_with(*prefix));
-            let pattern = pattern.map_or("*".to_owned(), |prefix| format!("{prefix}*"));
-            exact.insert(known.event_type.to_owned(), compile(configured, &pattern, known, dress)?);
-        }
-        let mut exact: Vec<(String, Message)> = exact.into_iter().collect();
         exact.sort_by(|(one, _), (other, _)| by_length(one, other));
-        Ok(Self { exact, below, other: compile(configured, "*", &ANY, dress)? })
+        let other = compile(&configured, "*", &ANY, dress)?;
+        let built_in = BUILT_IN.iter().map(|_| OnceCell::new()).collect();
+        Ok(Self { configured, dress, exact, below, other, built_in })
     }
 
     /// The template of this type.
@@ -73,18 +74,22 @@ impl Templates {
         if let Ok(at) = self.exact.binary_search_by(|(known, _)| by_length(known, event_type)) {
             return &self.exact[at].1;
         }
-        let below = self.below.iter().find(|(prefix, _)| event_type.starts_with(prefix.as_str()));
-        below.map_or(&self.other, |(_, template)| template)
+        if let Some(at) = catalogue::find(event_type) {
+            return self.built_in[at].get_or_init(|| Box::new(self.built_in(&BUILT_IN[at])));
+        }
+        self.below(event_type).map_or(&self.other, |(_, template)| template)
     }
-}
 
-/// Most types differ in length, and begin alike: few texts have to be compared.
-fn by_length(one: &str, other: &str) -> Ordering {
-    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
-}
+    fn below(&self, event_type: &str) -> Option<&(String, Message)> {
+        self.below.iter().find(|(prefix, _)| event_type.starts_with(prefix.as_str()))
+    }
 
-fn built_in(event_type: &str) -> &'static BuiltIn {
-    BUILT_IN.iter().find(|known| known.event_type == event_type).unwrap_or(&ANY)
+    /// A built-in message, with what the configuration says of a pattern that its type matches.
+    fn built_in(&self, known: &BuiltIn) -> Message {
+        let pattern = self.below(known.event_type).map_or("*".to_owned(), |(prefix, _)| format!("{prefix}*"));
+        compile(&self.configured, &pattern, known, self.dress)
+            .expect("every part was compiled before: the configuration's with its pattern, the built-in ones in a test")
+    }
 }
 
 fn check_pattern(pattern: &str) -> Result<(), String> {
@@ -99,7 +104,8 @@ fn check_pattern(pattern: &str) -> Result<(), String> {
 
 /// The configured template of this pattern, where there is one, over the built-in one.
 fn compile(configured: &Configured, pattern: &str, built_in: &BuiltIn, dress: Dress) -> Result<Message, String> {
-    let own = configured.get(pattern).cloned().unwrap_or_default();
+    let nothing = TemplateConfig::default();
+    let own = configured.get(pattern).unwrap_or(&nothing);
     let at = |part: &str, why: String| format!("`templates.{pattern}.{part}`: {why}");
     let mut picker = Picker::default();
     let title = own.title.as_deref().unwrap_or(built_in.title);
@@ -179,7 +185,7 @@ mod tests {
             (pattern.to_owned(), TemplateConfig { title: Some(title.into()), ..TemplateConfig::default() })
         });
         let dress = Dress { style: Style::Plain, label: ("", "") };
-        let templates = Templates::compile(&configured.into(), dress).unwrap();
+        let templates = Templates::compile(configured.into(), dress).unwrap();
         let title = |event_type| {
             let event = Event::new(event_type, "{}");
             let mut title = String::new();
@@ -192,5 +198,29 @@ mod tests {
         assert_eq!(title("call.incoming"), "A");
         assert_eq!(title("caller.known"), "D");
         assert_eq!(title("chat.typing"), "D");
+    }
+
+    #[test]
+    fn every_type_of_the_catalogue_has_its_own_message() {
+        let dress = Dress { style: Style::Markdown, label: ("*", "*") };
+        let templates = Templates::compile(Configured::new(), dress).unwrap();
+        let found: Vec<_> = BUILT_IN.iter().map(|known| std::ptr::from_ref(templates.of(known.event_type))).collect();
+        for (at, message) in found.iter().enumerate() {
+            assert!(!std::ptr::eq(*message, &templates.other) && !found[..at].contains(message), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_a_pattern_leaves_out_is_the_built_in_one() {
+        let configured =
+            ("chat.*".to_owned(), TemplateConfig { title: Some("Chat".into()), ..TemplateConfig::default() });
+        let dress = Dress { style: Style::Plain, label: ("", "") };
+        let templates = Templates::compile([configured].into(), dress).unwrap();
+        let event = Event::new("chat.message", r#"{"from":"Ada","text":"Hello"}"#);
+        let filled = templates.of("chat.message").fill(&event).unwrap();
+        let (mut title, mut text) = (String::new(), String::new());
+        filled.title(&mut Text::new(&mut title, Style::Plain, Limit::NONE));
+        filled.text(&mut Text::new(&mut text, Style::Plain, Limit::NONE));
+        assert_eq!((title.as_str(), text.as_str()), ("Chat", "Hello"));
     }
 }

@@ -36,9 +36,10 @@ impl Transform for Slack {
     const NAME: Option<&'static str> = Some("slack");
     const CONFIG_SCHEMA: Option<&'static str> = Some(include_str!("../config.schema.json"));
 
-    fn new(config: Config) -> Result<Self, String> {
+    fn new(mut config: Config) -> Result<Self, String> {
         let dress = Dress { style: Style::Slack, label: ("*", "*\n") };
-        Ok(Self { templates: Templates::compile(&config.templates, dress)?, config })
+        let templates = Templates::compile(std::mem::take(&mut config.templates), dress)?;
+        Ok(Self { templates, config })
     }
 
     fn transform(&self, event: &Event, _to: &Destination) -> Result<Verdict, Failure> {

@@ -40,7 +40,7 @@ impl Transform for Teams {
             return Err(format!("`max_bytes` is {max_bytes}: give it {LEAST_BYTES} to {MESSAGE_BYTES}"));
         }
         let dress = Dress { style: Style::Markdown, label: ("", "") };
-        Ok(Self { max_bytes, templates: Templates::compile(&config.templates, dress)? })
+        Ok(Self { max_bytes, templates: Templates::compile(config.templates, dress)? })
     }
 
     fn transform(&self, event: &Event, _to: &Destination) -> Result<Verdict, Failure> {
