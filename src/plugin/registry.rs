@@ -19,11 +19,11 @@ use super::{
     books::{Books, Opened},
     builder::Builder,
     chain::Bound,
-    compile::{Source, held},
+    compile::{Source, digest, held},
     engine,
     secrets::PluginSecrets,
     threads::{Threads, ThreadsOwner},
-    version::{Version, sha256},
+    version::Version,
 };
 use crate::{
     event::TenantId,
@@ -84,7 +84,7 @@ pub(super) struct PluginState {
 
 /// A component: its bytes, or where they are read from when nothing compiled of them is at hand.
 pub(super) enum Code {
-    Given(Bytes),
+    Given { wasm: Bytes, sha256: String },
     Stored { plugin: PluginId, sha256: String },
 }
 
@@ -168,14 +168,16 @@ impl Plugins {
     /// # Errors
     /// [`PluginError`]: the version before goes on serving.
     pub async fn offer(&self, id: &PluginId, wasm: Vec<u8>) -> Result<(), PluginError> {
-        let (sha256, wasm) = (sha256(&wasm), Bytes::from(wasm));
+        let wasm = Bytes::from(wasm);
+        let sha256 = digest(wasm.clone()).await?;
         let active = self.plugin(id).and_then(|plugin| plugin.active.load_full());
         if active.is_some_and(|active| active.sha256 == sha256) {
             self.set_error(id, None);
             return Ok(());
         }
         // Compiled before it is stored: the store holds good components only.
-        let version = self.compile(None, &id.to_string(), 0, Code::Given(wasm.clone())).await?;
+        let code = Code::Given { wasm: wasm.clone(), sha256: sha256.clone() };
+        let version = self.compile(None, &id.to_string(), 0, code).await?;
         let new = NewPluginVersion {
             owner: String::new(),
             name: id.bare().to_owned(),
@@ -271,7 +273,7 @@ impl Plugins {
         code: Code,
     ) -> Result<Arc<Version>, PluginError> {
         let (sha256, source) = match code {
-            Code::Given(wasm) => (sha256(&wasm), held(wasm)),
+            Code::Given { wasm, sha256 } => (sha256, held(wasm)),
             Code::Stored { plugin, sha256 } => (sha256.clone(), self.stored(plugin, number, sha256)),
         };
         self.builder.build(tenant, name, number, sha256, source).await
@@ -284,12 +286,12 @@ impl Plugins {
             let (store, plugin, sha256) = (store.clone(), plugin.clone(), sha256.clone());
             Box::pin(async move {
                 let wasm = store.plugin_wasm(plugin.owner_text(), plugin.bare(), number).await?;
-                let wasm = wasm.ok_or_else(|| PluginError::Gone { plugin: plugin.to_string(), number })?;
-                if self::sha256(&wasm) != sha256 {
+                let wasm = Bytes::from(wasm.ok_or_else(|| PluginError::Gone { plugin: plugin.to_string(), number })?);
+                if digest(wasm.clone()).await? != sha256 {
                     let why = "the database holds other bytes than were stored".to_owned();
                     return Err(PluginError::NotAComponent(why));
                 }
-                Ok(wasm.into())
+                Ok(wasm)
             })
         })
     }

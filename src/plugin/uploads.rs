@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     Opened, Pins, PluginError, PluginId, PluginName, Plugins,
     admission::Admission,
+    compile::digest,
     registry::{Code, STORED_VERSIONS},
     version::Version,
 };
@@ -90,7 +91,8 @@ impl Plugins {
         let size_bytes = wasm.len();
         let begun = Instant::now();
         // Compiled before it is stored: the store holds good components only.
-        let version = self.compile(Some(tenant), &id.to_string(), 0, Code::Given(wasm.clone())).await?;
+        let code = Code::Given { sha256: digest(wasm.clone()).await?, wasm: wasm.clone() };
+        let version = self.compile(Some(tenant), &id.to_string(), 0, code).await?;
         let compile_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let new = NewPluginVersion {
             owner: id.owner_text().to_owned(),

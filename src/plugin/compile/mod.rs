@@ -28,7 +28,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use wasmtime::{Engine, component::Component};
 
-use super::{Limits, PluginError};
+use super::{Limits, PluginError, version::sha256};
 use crate::event::TenantId;
 
 use artifact::Artifact;
@@ -208,6 +208,14 @@ pub fn held(wasm: Bytes) -> Source {
         let wasm = wasm.clone();
         Box::pin(async { Ok(wasm) })
     })
+}
+
+/// The SHA-256 of a component in hexadecimal. One of 32 MiB takes longer than an event may wait for the thread.
+///
+/// # Errors
+/// [`PluginError::Engine`], when this process ends.
+pub async fn digest(wasm: Bytes) -> Result<String, PluginError> {
+    blocking(move || Ok(sha256(&wasm))).await
 }
 
 async fn blocking<T: Send + 'static>(
