@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod event;
 pub mod http;
+mod https;
 pub mod hub;
 pub mod keys;
 pub mod plugin;

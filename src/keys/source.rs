@@ -1,7 +1,7 @@
 //! Where a JWKS document is, and reading it once: bounded in time and size.
 
 use std::{
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -9,13 +9,15 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use tokio::io::AsyncReadExt;
 use url::Url;
+
+use crate::https::{self, HttpsError};
 
 /// Of a whole reading: lookup, connection, TLS, answer.
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -65,10 +67,8 @@ impl fmt::Display for Location {
 /// Why no source can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySourceError {
-    #[error("TLS cannot be set up for JWT_JWKS_URL: {0}")]
-    Tls(#[from] rustls::Error),
-    #[error("the system's certificates cannot be read: {0}; install them (ca-certificates) or set SSL_CERT_FILE")]
-    Roots(#[from] io::Error),
+    #[error("JWT_JWKS_URL cannot be asked: {0}")]
+    Https(#[from] HttpsError),
 }
 
 /// What was seen of a file: read again when it changes.
@@ -168,17 +168,8 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn client() -> Result<HttpClient, KeySourceError> {
-    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()?
-        .with_native_roots()?
-        .with_no_client_auth();
-    let mut http = HttpConnector::new();
-    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    http.enforce_http(false);
-    let https =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(http);
     // It is asked too rarely for a connection to be kept.
-    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https))
+    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https::anywhere(CONNECT_TIMEOUT)?))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
@@ -27,7 +27,10 @@ use super::{
     resolver::{ResolverError, VettingResolver},
     retry_after::parse_retry_after,
 };
-use crate::event::{DeliveryId, EventType};
+use crate::{
+    event::{DeliveryId, EventType},
+    https::{self, HttpsError},
+};
 
 /// Read of an answer's body, and kept of it.
 const MAX_READ_BYTES: usize = 16 << 10;
@@ -52,10 +55,8 @@ const USER_AGENT: &str = concat!("Jackfield/", env!("CARGO_PKG_VERSION"));
 pub enum SenderError {
     #[error(transparent)]
     Resolver(#[from] ResolverError),
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
-    #[error("the system's certificates cannot be read: {0}; install them (ca-certificates) or set SSL_CERT_FILE")]
-    Roots(#[from] std::io::Error),
+    #[error(transparent)]
+    Https(#[from] HttpsError),
 }
 
 type Client = legacy::Client<Ending<HttpsConnector<Connector>>, Full<Bytes>>;
@@ -212,17 +213,9 @@ fn text_of(kept: &[u8]) -> String {
     text
 }
 
-/// HTTP/1.1 and HTTP/2, TLS 1.2 and 1.3 with the system's roots, and pools of idle connections.
+/// HTTP/1.1 and HTTP/2, with pools of idle connections.
 fn client(connector: Connector) -> Result<Client, SenderError> {
-    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()?
-        .with_native_roots()?
-        .with_no_client_auth();
-    let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(connector);
+    let https = https::over(connector)?;
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())

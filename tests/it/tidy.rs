@@ -65,7 +65,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// Small rooms that any other may use and that use none.
-const LEAVES: [&str; 2] = ["turns", "vault"];
+const LEAVES: [&str; 3] = ["https", "turns", "vault"];
 
 /// A word of code, where alone it may stand, and why.
 const HOMES: [(&str, &[&str], &str); 13] = [
@@ -82,13 +82,13 @@ const HOMES: [(&str, &[&str], &str); 13] = [
     ),
     (
         "hyper_util::",
-        &["webhook/", "keys/", "ws/wire/upgrade.rs", "cli/plugin/push.rs"],
+        &["https.rs", "webhook/", "keys/", "ws/wire/upgrade.rs", "cli/plugin/push.rs"],
         "webhook/ alone dials what tenants name and vets it, keys/ and commands what the operator names; a handshake leaves \
          a bare stream",
     ),
     (
         "hyper_rustls::",
-        &["webhook/", "keys/", "cli/plugin/push.rs"],
+        &["https.rs", "webhook/", "keys/"],
         "webhook/ alone dials what tenants name and vets it, keys/ and commands what the operator names",
     ),
     ("hickory_resolver::", &["webhook/"], "only webhook/ dials out: every address is vetted in one place"),

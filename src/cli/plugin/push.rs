@@ -7,16 +7,12 @@ use bytes::Bytes;
 use clap::Args;
 use http::{Request, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::Value;
 use url::Url;
 
 use super::{component::Shape, project::check_name, size, subject::Subject};
-use crate::config::ClientSettings;
+use crate::{config::ClientSettings, https};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of the whole upload: a server compiles for a minute at most, and others may be before it.
@@ -90,15 +86,7 @@ pub fn run(args: &PushArgs) -> Result<()> {
 }
 
 async fn send(request: Request<Full<Bytes>>) -> Result<(http::StatusCode, Bytes)> {
-    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()?
-        .with_native_roots()?
-        .with_no_client_auth();
-    let mut http = HttpConnector::new();
-    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    http.enforce_http(false);
-    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(https);
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(https::anywhere(CONNECT_TIMEOUT)?);
     let response = client.request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|error| anyhow!(error))?;
