@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// What the way to the receiver may squeeze together.
-const JITTER: Duration = Duration::from_millis(200);
+/// What the way to the receiver may squeeze together, and its clock be late.
+const JITTER: Duration = Duration::from_millis(500);
 
 fn events(count: usize) -> Value {
     (0..count).map(|n| json!({"type": "call.ended", "data": {"n": n}})).collect()
