@@ -294,6 +294,39 @@ async fn a_node_that_is_cut_off_for_a_moment_has_no_gap() {
     assert_eq!(missing, 0);
 }
 
+/// What it has brought comes back to it with what the others published, much later than it was shown.
+#[tokio::test]
+async fn a_node_that_is_cut_off_again_while_it_brings_what_it_kept_shows_nothing_twice() {
+    const KEPT: i64 = 5_000;
+    let (pair, wire) = wired().await;
+    let begun = Instant::now();
+    let watchers = [Watcher::on(&pair.nodes[0], "acme", "kim").await, Watcher::on(&pair.nodes[1], "acme", "lee").await];
+    wire.cut();
+    alone(&pair.nodes[..1]).await;
+    let (publisher, mut ids) = (pair.nodes[0].service("acme"), Vec::new());
+    for batch in 0..KEPT / 1_000 {
+        let batch: Vec<String> = (0..1_000).map(|n| format!("kept-{batch}-{n}")).collect();
+        let events: Vec<_> = batch.iter().map(|id| json!({"id": id, "type": "call.ended", "data": 1})).collect();
+        publisher.post("/api/v1/events", json!(events)).await.expect(202);
+        ids.extend(batch);
+    }
+    let placed = || pair.redis.ask::<i64>("XLEN callcenter:stream:acme");
+    wire.mend();
+    eventually("some of it to be brought", || async { (placed().await > 400).then_some(()) }).await;
+    wire.cut();
+    alone(&pair.nodes[..1]).await;
+    assert!(placed().await < KEPT, "all of it was brought at once");
+    wire.mend();
+    pair.shared().await;
+    let markers = [pair.nodes[1].publish("acme", json!({"type": "marker"})).await];
+    for watcher in &watchers {
+        assert_eq!(watcher.expect_or_gap(&ids, &markers, begun).await, 0);
+        watcher.check();
+        watcher.stayed();
+    }
+    Watcher::agree(&watchers);
+}
+
 #[tokio::test]
 async fn a_node_that_hears_nothing_says_that_it_is_deaf_and_heals() {
     let (pair, wire) = wired().await;

@@ -1,9 +1,6 @@
 //! Going over: from alone to shared when Redis is there, and back when it is away.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     Mode, Relay,
@@ -18,9 +15,6 @@ use crate::{
 
 /// Events of the backlog that are sent in one go, and of a stream that are read in one.
 const BATCH: usize = 200;
-
-/// What this node published while it was alone, by tenant: its own sockets have it.
-type Own = HashMap<TenantId, HashSet<String>>;
 
 /// Events that this node no longer has.
 pub struct Older {
@@ -53,11 +47,10 @@ impl Relay {
         }
         // Publishers wait from here on: a second for each call at most, and one call tells whether Redis is there.
         let mut mode = self.mode.write().await;
-        let mut own = Own::new();
-        self.flush(bus, &mut own).await?;
+        self.flush(bus).await?;
         let rooms = self.rooms.all();
         for room in &rooms {
-            if let Err(error) = self.share(bus, room, number, &own).await {
+            if let Err(error) = self.share(bus, room, number).await {
                 rooms.iter().for_each(|room| self.hub.go_alone(&room.tenant, "redis_unavailable"));
                 return Err(error);
             }
@@ -72,8 +65,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Publishes what was kept for the others.
-    async fn flush(&self, bus: &Bus, own: &mut Own) -> Result<(), Away> {
+    /// Publishes what was kept for the others; this node's own sockets have it.
+    async fn flush(&self, bus: &Bus) -> Result<(), Away> {
         loop {
             let (events, lost) = self.backlog.look(BATCH);
             for tenant in &lost {
@@ -82,6 +75,11 @@ impl Relay {
             self.backlog.done(0, &lost);
             if events.is_empty() {
                 return Ok(());
+            }
+            for event in &events {
+                if let Some(room) = self.rooms.get(&event.tenant) {
+                    room.recent().doubt(event.id.as_str());
+                }
             }
             let publications = events.iter().map(|event| {
                 // Who is away has it in the database.
@@ -98,15 +96,12 @@ impl Relay {
                 self.backlog.doubt(events.len());
                 return Err(error);
             }
-            for event in &events {
-                own.entry(event.tenant.clone()).or_default().insert(event.id.as_str().to_owned());
-            }
             self.backlog.done(events.len(), &[]);
         }
     }
 
     /// Shows what the others published meanwhile, and goes over to their offsets.
-    async fn share(&self, bus: &Bus, room: &Room, number: u64, own: &Own) -> Result<(), Away> {
+    async fn share(&self, bus: &Bus, room: &Room, number: u64) -> Result<(), Away> {
         let mut state = room.state.lock().await;
         let mut top = bus.read(&room.tenant, 0, 0).await?.top;
         if let Some(left_at) = &state.left_at {
@@ -118,8 +113,7 @@ impl Relay {
                 after = last.offset;
                 top = page.top;
                 for (id, open) in page.entries.into_iter().filter_map(|entry| entry.event) {
-                    let mine = own.get(&room.tenant).is_some_and(|ids| ids.contains(&id));
-                    if let (false, Some(head)) = (mine, head_of(&open))
+                    if let Some(head) = head_of(&open)
                         && room.recent().add(&id)
                     {
                         self.hub.publish(&room.tenant, &head, &open, false);

@@ -136,9 +136,17 @@ impl Relay {
                 // Held until the event is shown: the node cannot go over meanwhile.
                 let mode = self.mode.read().await;
                 if *mode == Mode::Alone {
-                    // One that was published by a call without an answer may have been heard before Redis went away.
+                    // One that was published by a call without an answer may have been heard before Redis went away, and may
+                    // come when it is back.
                     let room = self.rooms.get(&event.tenant).filter(|_| !ephemeral);
-                    let is_new = room.is_none_or(|room| room.recent().add(event.id.as_str()));
+                    let is_new = room.is_none_or(|room| {
+                        let mut recent = room.recent();
+                        let is_new = recent.add(event.id.as_str());
+                        if again {
+                            recent.doubt(event.id.as_str());
+                        }
+                        is_new
+                    });
                     let shown = if is_new { self.show_here(event, &routing, &open, ephemeral).await } else { 0 };
                     if !ephemeral {
                         self.backlog.push(Waiting {
