@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// The longest that a publisher may wait while Redis goes away or comes back.
-const SLOWEST: Duration = Duration::from_millis(3500);
+const SLOWEST: Duration = Duration::from_millis(4500);
 const PLAN: Plan = Plan { when_it_breaks: WhenItBreaks::End, types: TYPES, pause: Some(Duration::from_millis(15)) };
 
 /// Two nodes with two sockets each, one of them of another tenant, and publishers at each node.

@@ -79,6 +79,7 @@ async fn five_days_of_nothing_but_failures_disable_and_switching_on_is_a_new_cha
     assert_eq!(webhook.shown().await["is_active"], false);
 
     webhook.change(json!({"is_active": true})).await;
+    eventually("a new chance", || async { webhook.circuit().await["failing_since"].is_null().then_some(()) }).await;
     server.publish("acme", json!({"type": "call.missed"})).await;
     webhook.expect_count("failed", 4).await;
     server.publish("acme", json!({"type": "marker"})).await;
