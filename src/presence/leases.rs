@@ -55,6 +55,8 @@ pub struct LeaseTask {
     unsaid: VecDeque<Left>,
     ticks: u64,
     last_beat: Instant,
+    /// This node has said that it is no more: a beat would take that back.
+    withdrawn: bool,
 }
 
 impl Leases {
@@ -69,6 +71,7 @@ impl Leases {
             unsaid: VecDeque::new(),
             ticks: 0,
             last_beat: Instant::now(),
+            withdrawn: false,
         };
         (Self { queue }, task)
     }
@@ -105,7 +108,7 @@ impl LeaseTask {
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => return,
-                changed = link.changed() => {
+                changed = link.changed(), if !self.withdrawn => {
                     if changed.is_err() {
                         return;
                     }
@@ -114,13 +117,13 @@ impl LeaseTask {
                         self.say_all().await;
                     }
                 }
-                _ = tick.tick() => self.tick().await,
+                _ = tick.tick(), if !self.withdrawn => self.tick().await,
                 received = self.commands.recv_many(&mut batch, BATCH) => {
                     if received == 0 {
                         return;
                     }
                     self.obey(batch.drain(..)).await;
-                    if self.last_beat.elapsed() >= BEAT_PAUSE {
+                    if !self.withdrawn && self.last_beat.elapsed() >= BEAT_PAUSE {
                         self.beat().await;
                     }
                 }
@@ -145,6 +148,7 @@ impl LeaseTask {
                 Command::Close(answer) => {
                     self.join(std::mem::take(&mut joins), std::mem::take(&mut answers)).await;
                     self.leave(std::mem::take(&mut leaves)).await;
+                    self.withdrawn = true;
                     if let Err(error) = self.hand_over().await {
                         tracing::warn!("the other nodes find out a little later that this one has gone: {error}");
                     }
