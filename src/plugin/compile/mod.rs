@@ -213,7 +213,7 @@ pub fn held(wasm: Bytes) -> Source {
 /// The SHA-256 of a component in hexadecimal. One of 32 MiB takes longer than an event may wait for the thread.
 ///
 /// # Errors
-/// [`PluginError::Engine`], when this process ends.
+/// [`PluginError::Compiler`], when this process ends.
 pub async fn digest(wasm: Bytes) -> Result<String, PluginError> {
     blocking(move || Ok(sha256(&wasm))).await
 }
